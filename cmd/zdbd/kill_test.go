@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// daemon is a zdbd process of this test.
+type daemon struct {
+	cmd  *exec.Cmd
+	sock string
+}
+
+func start(t *testing.T, dir string) *daemon {
+	t.Helper()
+	path, err := exec.LookPath("zdbd") // put in PATH by testscript.Main
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{sock: filepath.Join(dir, "sock")}
+	d.cmd = exec.Command(path, "--data", filepath.Join(dir, "data"), "--listen", "", "--socket", d.sock)
+	d.cmd.Stderr = os.Stderr
+	out, err := d.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.cmd.Process.Kill() })
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.HasPrefix(line, "zdbd: ready") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	return d
+}
+
+// ask sends a request and reads a bulk, nil, status or error reply.
+func ask(nc net.Conn, r *bufio.Reader, args ...string) (value string, null bool, err error) {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "*%d\r\n", len(args))
+	for _, a := range args {
+		fmt.Fprintf(&b, "$%d\r\n%s\r\n", len(a), a)
+	}
+	if _, err := nc.Write(b.Bytes()); err != nil {
+		return "", false, err
+	}
+	line, err := r.ReadString('\n')
+	if err != nil {
+		return "", false, err
+	}
+	line = strings.TrimSuffix(line, "\r\n")
+	if line[0] != '$' {
+		return line, false, nil
+	}
+	n := 0
+	fmt.Sscan(line[1:], &n)
+	if n < 0 {
+		return "", true, nil
+	}
+	v := make([]byte, n+2)
+	_, err = io.ReadFull(r, v)
+	return string(v[:n]), false, err
+}
+
+// SIGTERM under load: what was answered is there afterwards, and the exit is clean.
+func TestTerminate(t *testing.T) {
+	dir := t.TempDir()
+	d := start(t, dir)
+	nc, err := net.Dial("unix", d.sock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(nc)
+	n := 0
+	for ; ; n++ {
+		if n == 50 {
+			d.cmd.Process.Signal(syscall.SIGTERM)
+		}
+		if reply, _, err := ask(nc, r, "SET", fmt.Sprint(n), "value"); err != nil || reply != fmt.Sprint(n) {
+			break
+		}
+	}
+	nc.Close()
+	if err := d.cmd.Wait(); err != nil || n < 50 {
+		t.Fatalf("%v after %d", err, n)
+	}
+	d = start(t, dir)
+	if nc, err = net.Dial("unix", d.sock); err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	r = bufio.NewReader(nc)
+	for i := range n {
+		if v, _, err := ask(nc, r, "GET", fmt.Sprint(i)); err != nil || v != "value" {
+			t.Fatalf("%d: %q, %v", i, v, err)
+		}
+	}
+}
+
+// kill -9 under load, a few times on the same data: each acknowledged write is there
+// afterwards, and each Get gives a value that was written to that key last or never
+// acknowledged.
+func TestKill9(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	dir := t.TempDir()
+	const writers, keys = 6, 20
+	type state struct {
+		acked string // "" is not there
+		open  string // sent, not acknowledged
+		sent  bool
+	}
+	states := make([][keys]state, writers)
+	for round := range 4 {
+		d := start(t, dir)
+		nc, err := net.Dial("unix", d.sock)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := bufio.NewReader(nc)
+		for w := range states {
+			for k := range states[w] {
+				st := &states[w][k]
+				got, _, err := ask(nc, r, "GET", fmt.Sprintf("%d/%d", w, k))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got != st.acked && (!st.sent || got != st.open) {
+					t.Fatalf("round %d, %d/%d: got %.20q (%d), acknowledged %.20q (%d)", round, w, k, got, len(got), st.acked, len(st.acked))
+				}
+				*st = state{acked: got}
+			}
+		}
+		nc.Close()
+		// The writers stop when the process dies, which is after so many acknowledgements.
+		left := 150 + round*70
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for w := range writers {
+			wg.Go(func() {
+				rng := rand.New(rand.NewPCG(seed, uint64(round*100+w)))
+				nc, err := net.Dial("unix", d.sock)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer nc.Close()
+				r := bufio.NewReader(nc)
+				for {
+					k := rng.IntN(keys)
+					st := &states[w][k]
+					key, value := fmt.Sprintf("%d/%d", w, k), ""
+					args := []string{"DEL", key}
+					if rng.IntN(5) > 0 {
+						value = strings.Repeat(fmt.Sprintf("%08x", rng.Uint32()), 1+rng.IntN(4000))
+						args = []string{"SET", key, value}
+					}
+					st.open, st.sent = value, true
+					reply, _, err := ask(nc, r, args...)
+					if err != nil {
+						return
+					}
+					if strings.HasPrefix(reply, "-") && reply != "-Key not found" {
+						t.Error(reply)
+						return
+					}
+					*st = state{acked: value}
+					mu.Lock()
+					left--
+					if left == 0 {
+						d.cmd.Process.Kill()
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		d.cmd.Wait()
+	}
+}

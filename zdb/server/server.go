@@ -1,0 +1,292 @@
+// Package server puts the 0-db protocol in front of embedded stores: the user-key
+// part of it, with the texts of the C server, so that its clients need not know
+// which of the two answers.
+//
+// # Data directory
+//
+//	LOCK               held (flock) while a server uses the directory
+//	namespaces/NAME/   one folder a namespace: "n-" and the name where that is plain, else "x-"
+//	                   and the SHA-256 of the name in hex
+//	  descriptor       name, settings and password, mode 0600 (see the type descriptor)
+//	  store/           the data, see package store
+//
+// A namespace being made is "new-…", one being removed "gone-…"; what of them is found
+// at start is deleted. The password is in the descriptor in clear: SELECT … SECURE
+// proves it by SHA-1(challenge:password), which no salted hash of it can check. The
+// file's mode is what protects it.
+//
+// # Order and durability
+//
+// Each connection has a goroutine that reads and executes and one that replies, in
+// order. SET and DEL are handed to the store and answered when they are durable;
+// meanwhile the next requests of the pipeline are read, so that its writes share an
+// fdatasync. Any other command waits for the writes ahead of it.
+//
+// # Differences from the C server, all of them on purpose
+//
+//   - malformed input gets its text and then a close, where upstream's session was out of step;
+//   - GET verifies the stored checksums, and answers "Internal Error" rather than rot;
+//   - command names match whole, not by prefix; lock and freeze outlive a restart;
+//   - values of NSSET are parsed strictly: "Invalid argument" instead of a silent 0;
+//   - sequential mode, HISTORY, KEYCUR, KSCAN, WAIT, FLUSH, NSJUMP, RELOAD, HOOKS, INDEX, DATA, MIRROR and MASTER
+//     are answered with an error text.
+//
+// # Bounds
+//
+// Requests and replies in flight take at most Options.MemoryBytes over all
+// connections; a connection has at most 1024 replies or 4 MiB of them waiting. At most
+// MaxConnections are served; one more is told so and closed. Of the namespaces at most
+// MaxOpenStores have their store open at a time.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/qsfs/qsfs/zdb"
+	"github.com/qsfs/qsfs/zdb/resp"
+	"golang.org/x/sys/unix"
+)
+
+// SyncMode says when a write is answered.
+type SyncMode int
+
+const (
+	// SyncGroup answers after an fdatasync that all waiting writes share.
+	SyncGroup SyncMode = iota
+	// SyncAlways answers each write after an fdatasync of its own.
+	SyncAlways
+	// SyncNone answers at once; a power cut may lose the last writes.
+	SyncNone
+)
+
+// Options of a server. Only DataDir is needed.
+type Options struct {
+	DataDir       string
+	AdminPassword string // empty: every connection is an administrator
+	Protect       bool   // the default namespace is written with the admin password only
+	Sync          SyncMode
+	MaxBytes      int64 // limit of the default namespace and of new ones; 0 means none
+
+	MaxConnections int           // 0 means 1024
+	MaxOpenStores  int           // 0 means 16
+	MemoryBytes    int64         // requests and replies in flight; 0 means 128 MiB
+	CacheBytes     int64         // index cache of a store; 0 means 4 MiB
+	Timeout        time.Duration // without progress inside of a request or a reply; 0 means 30s
+	Version        string        // server_revision of INFO
+	Log            *slog.Logger
+}
+
+// Server serves the namespaces of one data directory.
+type Server struct {
+	opts   Options
+	lock   *os.File
+	spaces *namespaces
+	budget *resp.Budget
+	stats  stats
+	boot   time.Time
+
+	ctx    context.Context // ends when open connections are to be cut
+	cancel context.CancelFunc
+
+	mu        sync.Mutex
+	listeners map[net.Listener]struct{}
+	conns     map[*conn]struct{}
+	closing   bool
+	wg        sync.WaitGroup
+}
+
+type stats struct {
+	clients, executed, failed, unauthorized atomic.Int64
+	rxBytes, txBytes                        atomic.Int64
+	readBytes, writeBytes                   atomic.Int64
+	readFailed, writeFailed                 atomic.Int64
+}
+
+// Open opens the data directory, creating it when needed. It is zdb.ErrLocked when
+// another server has it.
+func Open(o Options) (*Server, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.MaxConnections <= 0 {
+		o.MaxConnections = 1024
+	}
+	if o.MaxOpenStores <= 0 {
+		o.MaxOpenStores = 16
+	}
+	if o.MemoryBytes <= 0 {
+		o.MemoryBytes = 128 << 20
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 30 * time.Second
+	}
+	if o.Protect && o.AdminPassword == "" {
+		return nil, errors.New("protected mode needs an admin password")
+	}
+	if len(o.AdminPassword) > zdb.MaxPasswordBytes {
+		return nil, fmt.Errorf("admin password is longer than %d bytes", zdb.MaxPasswordBytes)
+	}
+	lock, err := lockDir(o.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", o.DataDir, err)
+	}
+	s := &Server{
+		opts: o, lock: lock, budget: resp.NewBudget(o.MemoryBytes), boot: time.Now(),
+		listeners: make(map[net.Listener]struct{}), conns: make(map[*conn]struct{}),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if s.spaces, err = openNamespaces(filepath.Join(o.DataDir, "namespaces"), &s.opts); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("data directory %s: %w", o.DataDir, err)
+	}
+	return s, nil
+}
+
+func lockDir(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, zdb.ErrLocked
+		}
+		return nil, err
+	}
+	return f, nil
+}
+
+// Serve accepts connections until the listener or the server is closed. It closes
+// the listener and returns nil after Close, else the error.
+func (s *Server) Serve(l net.Listener) error {
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		l.Close()
+		return nil
+	}
+	s.listeners[l] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		l.Close()
+		s.mu.Lock()
+		delete(s.listeners, l)
+		s.mu.Unlock()
+	}()
+	for delay := time.Duration(0); ; {
+		nc, err := l.Accept()
+		if err != nil {
+			if s.isClosing() {
+				return nil
+			}
+			if !isTemporary(err) {
+				return fmt.Errorf("accept: %w", err)
+			}
+			// Out of file descriptors or memory: others still have to be served.
+			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+			s.opts.Log.Warn("accept failed, trying again", "err", err, "delay", delay)
+			select {
+			case <-time.After(delay):
+			case <-s.ctx.Done():
+			}
+			continue
+		}
+		delay = 0
+		s.start(nc)
+	}
+}
+
+func isTemporary(err error) bool {
+	for _, e := range []unix.Errno{unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.ECONNABORTED, unix.EINTR} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
+const textTooManyClients = "Too many clients"
+
+// start serves a connection, or says why not.
+func (s *Server) start(nc net.Conn) {
+	s.stats.clients.Add(1)
+	s.mu.Lock()
+	full := len(s.conns) >= s.opts.MaxConnections
+	if s.closing || full {
+		s.mu.Unlock()
+		if full {
+			nc.SetWriteDeadline(time.Now().Add(time.Second))
+			nc.Write(resp.AppendError(nil, textTooManyClients))
+		}
+		nc.Close()
+		return
+	}
+	c := newConn(s, nc)
+	s.conns[c] = struct{}{}
+	s.wg.Add(1)
+	s.mu.Unlock()
+	go func() {
+		defer s.wg.Done()
+		c.serve(s.ctx)
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+	}()
+}
+
+// Close takes no more connections, answers the requests that have been received
+// wholly, until ctx ends, and closes the stores.
+func (s *Server) Close(ctx context.Context) error {
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		s.wg.Wait()
+		return nil
+	}
+	s.closing = true
+	for l := range s.listeners {
+		l.Close()
+	}
+	for c := range s.conns {
+		c.drain()
+	}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.mu.Lock()
+		for c := range s.conns {
+			c.nc.Close()
+		}
+		s.mu.Unlock()
+		s.cancel()
+		<-done
+	}
+	s.cancel()
+	err := s.spaces.close()
+	return errors.Join(err, s.lock.Close())
+}

@@ -1,0 +1,193 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// errIndexDamaged means the index can't be trusted; it is then built anew.
+var errIndexDamaged = errors.New("zdb: index damaged")
+
+const (
+	prefixKey      = 'k'
+	prefixSequence = 's'
+	keyMeta        = "m"
+)
+
+// index is the derived map from key to the place of its record.
+type index struct {
+	db *pebble.DB
+	fs *indexFS
+}
+
+func openIndex(base vfs.FS, dir string, cacheBytes int64, log *slog.Logger, onFail func(error), onDamage func(error)) (*index, error) {
+	ifs := newIndexFS(base, log, onFail)
+	cache := pebble.NewCache(cacheBytes)
+	defer cache.Unref()
+	opts := &pebble.Options{
+		FS:                          ifs,
+		Cache:                       cache,
+		DisableWAL:                  true,
+		DisableTableStats:           true,
+		FormatMajorVersion:          pebble.FormatNewest,
+		MemTableSize:                memTableBytes,
+		MemTableStopWritesThreshold: 4,
+		MaxOpenFiles:                64,
+		L0CompactionThreshold:       4,
+		MaxManifestFileSize:         1 << 20,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
+		Logger:                      indexLog{log},
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { onDamage(err) },
+			DataCorruption:  func(info pebble.DataCorruptionInfo) { onDamage(info.Details) },
+		},
+	}
+	for i := range opts.Levels {
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	db, err := pebble.Open(dir, opts)
+	if err != nil {
+		return nil, fmt.Errorf("open index: %w", err)
+	}
+	return &index{db: db, fs: ifs}, nil
+}
+
+// isDiskTrouble tells errors of the disk or the process from a damaged index,
+// which is to be built anew.
+func isDiskTrouble(err error) bool {
+	for _, e := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EACCES, syscall.EPERM, syscall.EROFS,
+		syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (ix *index) close() error {
+	ix.fs.stopWaiting()
+	return ix.db.Close()
+}
+
+// asDamage marks what pebble calls corruption, and a table that is gone, as ours.
+func asDamage(err error) error {
+	if err == nil || errors.Is(err, errIndexDamaged) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errIndexDamaged, err)
+}
+
+type reader interface {
+	Get(key []byte) ([]byte, io.Closer, error)
+}
+
+func indexKey(dst, key []byte) []byte { return append(append(dst, prefixKey), key...) }
+
+func sequenceKey(dst []byte, sequence uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, prefixSequence), sequence)
+}
+
+// find looks a key up in the index or in a batch over it.
+func find(r reader, key []byte) (e entry, ok bool, err error) {
+	var buf [1 + 255]byte
+	v, closer, err := r.Get(indexKey(buf[:0], key))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return entry{}, false, nil
+	}
+	if err != nil {
+		return entry{}, false, asDamage(err)
+	}
+	e, err = decodeEntry(v)
+	closer.Close()
+	return e, err == nil, err
+}
+
+func (ix *index) meta() (m meta, ok bool, err error) {
+	v, closer, err := ix.db.Get([]byte(keyMeta))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return meta{}, false, nil
+	}
+	if err != nil {
+		return meta{}, false, asDamage(err)
+	}
+	m, err = decodeMeta(v)
+	closer.Close()
+	return m, err == nil, err
+}
+
+// put makes e the entry of key and forgets old, if there was one; m follows.
+func put(b *pebble.Batch, m *meta, key []byte, e *entry, old *entry) error {
+	var kbuf [1 + 255]byte
+	var ebuf [entryBytes]byte
+	if old != nil {
+		if err := b.Delete(sequenceKey(kbuf[:0], old.Sequence), nil); err != nil {
+			return err
+		}
+		m.LiveBytes -= int64(old.ValueBytes)
+		m.Entries--
+	}
+	m.LiveBytes += int64(e.ValueBytes)
+	m.Entries++
+	if err := b.Set(sequenceKey(kbuf[:0], e.Sequence), key, nil); err != nil {
+		return err
+	}
+	return b.Set(indexKey(kbuf[:0], key), e.append(ebuf[:0]), nil)
+}
+
+// remove forgets key, whose entry is old.
+func remove(b *pebble.Batch, m *meta, key []byte, old *entry) error {
+	var kbuf [1 + 255]byte
+	m.LiveBytes -= int64(old.ValueBytes)
+	m.Entries--
+	if err := b.Delete(sequenceKey(kbuf[:0], old.Sequence), nil); err != nil {
+		return err
+	}
+	return b.Delete(indexKey(kbuf[:0], key), nil)
+}
+
+// commit adds the state to the batch and applies both.
+func (ix *index) commit(b *pebble.Batch, m *meta) error {
+	var buf [metaBytes]byte
+	if err := b.Set([]byte(keyMeta), m.append(buf[:0]), nil); err != nil {
+		return err
+	}
+	return ix.db.Apply(b, pebble.NoSync)
+}
+
+func (ix *index) sizeBytes() int64 { return int64(ix.db.Metrics().DiskSpaceUsage()) }
+
+// indexLog hands pebble's own messages to our log. Fatalf is met only on a bug:
+// indexFS keeps write errors from pebble, and corruption has its event.
+type indexLog struct{ log *slog.Logger }
+
+func (l indexLog) Infof(string, ...any) {}
+
+func (l indexLog) Errorf(format string, args ...any) {
+	l.log.Warn("index", "err", strings.TrimSpace(fmt.Sprintf(format, args...)))
+}
+
+func (l indexLog) Fatalf(format string, args ...any) {
+	panic("zdb store index: " + fmt.Sprintf(format, args...))
+}
+
+// sequenceRange is all of the index that holds the order of insertion.
+func sequenceRange() *pebble.IterOptions {
+	return &pebble.IterOptions{LowerBound: []byte{prefixSequence}, UpperBound: []byte{prefixSequence + 1}}
+}
+
+func parseSequenceKey(k []byte) (uint64, error) {
+	if len(k) != 9 || !bytes.HasPrefix(k, []byte{prefixSequence}) {
+		return 0, fmt.Errorf("sequence key: %w", errIndexDamaged)
+	}
+	return binary.BigEndian.Uint64(k[1:]), nil
+}

@@ -1,0 +1,62 @@
+package store
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Options of a store. The zero value is good.
+type Options struct {
+	FS  vfs.FS       // the disk; nil means the operating system's
+	Log *slog.Logger // nil means no log
+
+	NoSync   bool // acknowledge before the data is durable; a power cut may lose the last writes
+	SyncEach bool // an fdatasync of its own for each write instead of one for all that wait
+
+	MaxBytes     int64 // most live payload bytes; 0 means no limit. SetLimit changes it
+	ReserveBytes int64 // disk left free for deletes and the index; 0 means 16 MiB or 1/64 of the disk, whichever is less
+
+	FileBytes  int64 // a data file is ended at this size; 0 means 256 MiB
+	CacheBytes int64 // block cache of the index; 0 means 4 MiB
+
+	Now func() time.Time // nil means time.Now
+}
+
+const (
+	defaultFileBytes    = 256 << 20
+	defaultCacheBytes   = 4 << 20
+	defaultReserveBytes = 16 << 20
+	memTableBytes       = 1 << 20
+
+	// A batch is what one fdatasync covers, and what one pwritev takes (IOV_MAX is 1024).
+	maxBatchWrites = 480
+	maxBatchBytes  = 16 << 20
+	// More writes than this wait outside of the queue.
+	maxQueuedWrites = 4096
+
+	// The index is flushed after this many data bytes, which bounds the replay.
+	indexFlushBytes = 64 << 20
+
+	maxOpenFiles = 48
+)
+
+func (o *Options) setDefaults() {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.FileBytes <= 0 {
+		o.FileBytes = defaultFileBytes
+	}
+	o.FileBytes = min(o.FileBytes, maxFileBytes)
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = defaultCacheBytes
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}

@@ -1,0 +1,133 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/qsfs/qsfs/zdb"
+)
+
+// Info is what the index knows of a key.
+type Info struct {
+	ValueBytes int
+	UnixTime   int64
+}
+
+// lookup finds the entry of a key; zdb.ErrNotFound when there is none.
+func (s *Store) lookup(ctx context.Context, key []byte) (entry, error) {
+	if err := ctx.Err(); err != nil {
+		return entry{}, err
+	}
+	if len(key) == 0 {
+		return entry{}, zdb.ErrNotFound
+	}
+	if len(key) > zdb.MaxKeyBytes {
+		return entry{}, zdb.ErrKeyTooLarge
+	}
+	s.indexMu.RLock()
+	defer s.indexMu.RUnlock()
+	if s.closed || s.ix == nil {
+		return entry{}, zdb.ErrClosed
+	}
+	e, ok, err := find(s.ix.db, key)
+	if err != nil {
+		s.noteReadError()
+		s.markDamaged(err)
+		return entry{}, fmt.Errorf("%w: %w", zdb.ErrDisk, err)
+	}
+	if !ok {
+		return entry{}, zdb.ErrNotFound
+	}
+	return e, nil
+}
+
+// Get gives the value of a key: zdb.ErrNotFound when there is none, zdb.ErrCorrupt
+// when what is stored fails its checksums. The slice is the caller's.
+func (s *Store) Get(ctx context.Context, key []byte) ([]byte, error) {
+	return s.GetInto(ctx, key, nil)
+}
+
+// GetInto is Get with memory of the caller's: alloc gives a slice of length n that
+// the value will be a part of, or nil to give up. A nil alloc means make.
+func (s *Store) GetInto(ctx context.Context, key []byte, alloc func(n int) []byte) ([]byte, error) {
+	e, err := s.lookup(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return s.read(e, key, alloc)
+}
+
+// read fetches a record in one read and verifies all of it.
+func (s *Store) read(e entry, key []byte, alloc func(n int) []byte) ([]byte, error) {
+	f, err := s.files.acquire(e.File)
+	if err != nil {
+		s.noteReadError()
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("%w: %w", zdb.ErrCorrupt, err)
+		}
+		return nil, diskError(err)
+	}
+	defer s.files.release(f)
+	n := recordHeaderBytes + len(key) + int(e.ValueBytes)
+	var b []byte
+	if alloc == nil {
+		b = make([]byte, n)
+	} else {
+		b = alloc(n)
+	}
+	if len(b) != n {
+		return nil, fmt.Errorf("%w: no memory for the value", zdb.ErrUnavailable)
+	}
+	if _, err := f.file.ReadAt(b, int64(e.Offset)); err != nil {
+		s.noteReadError()
+		if errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%w: record ends behind the file", zdb.ErrCorrupt)
+		}
+		return nil, diskError(err)
+	}
+	h, k, err := decodeRecord(b, f.seed)
+	value := b[recordHeaderBytes+len(key):]
+	switch {
+	case err != nil:
+	case h.Delete, !bytes.Equal(k, key), h.Sequence != e.Sequence, h.ValueBytes != e.ValueBytes:
+		err = fmt.Errorf("%w: not the record of this key", zdb.ErrCorrupt)
+	case checksum(value) != h.ValueCRC:
+		err = fmt.Errorf("%w: value checksum", zdb.ErrCorrupt)
+	}
+	if err != nil {
+		s.noteReadError()
+		return nil, fmt.Errorf("data file %d at %d: %w", e.File, e.Offset, err)
+	}
+	return value[:len(value):len(value)], nil
+}
+
+// Exists says whether the key is there; its value is not read.
+func (s *Store) Exists(ctx context.Context, key []byte) (bool, error) {
+	_, err := s.lookup(ctx, key)
+	if errors.Is(err, zdb.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Check reads and verifies the value: nil, zdb.ErrNotFound, zdb.ErrCorrupt or a disk error.
+func (s *Store) Check(ctx context.Context, key []byte) error {
+	_, err := s.Get(ctx, key)
+	return err
+}
+
+// Length is the length of the value; zdb.ErrNotFound when there is none.
+func (s *Store) Length(ctx context.Context, key []byte) (int, error) {
+	info, err := s.Stat(ctx, key)
+	return info.ValueBytes, err
+}
+
+// Stat gives length and time of a key; zdb.ErrNotFound when there is none.
+func (s *Store) Stat(ctx context.Context, key []byte) (Info, error) {
+	e, err := s.lookup(ctx, key)
+	return Info{ValueBytes: int(e.ValueBytes), UnixTime: e.UnixTime}, err
+}

@@ -1,0 +1,522 @@
+package store
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/qsfs/qsfs/zdb"
+)
+
+// recovery brings a store from what is on disk to a state it can go on from.
+type recovery struct {
+	*Store
+	found []foundFile
+	torn  []keptRecord // whole records behind a tear in the last file
+}
+
+// foundFile is a data file met at open.
+type foundFile struct {
+	id        fileID
+	sizeBytes int64
+	header    fileHeader
+	damaged   bool // the header can't be read
+}
+
+// keptRecord is a record that is written again.
+type keptRecord struct {
+	offset int64
+	header recordHeader
+}
+
+const replayBatchRecords = 1024
+
+func (r *recovery) run() error {
+	if err := r.readHeaders(); err != nil {
+		return err
+	}
+	r.files = newFiles(r.opts.FS, r.dir, r.id)
+	if err := r.openIndexOrRebuild(); err != nil {
+		return err
+	}
+	if r.id == (storeID{}) { // nothing is here yet
+		if _, err := io.ReadFull(rand.Reader, r.id[:]); err != nil {
+			return err
+		}
+		r.files.store = r.id
+		r.meta = meta{Store: r.id, NextSequence: 1}
+		return r.becomeActive()
+	}
+	from, err := r.startingPoint()
+	if err != nil {
+		return err
+	}
+	if err := r.replay(from, nil); err != nil {
+		return err
+	}
+	return r.becomeActive()
+}
+
+// readHeaders finds the data files, the store's id and the end of each file.
+func (r *recovery) readHeaders() error {
+	ids, err := listFiles(r.opts.FS, r.dir)
+	if err != nil {
+		return diskError(err)
+	}
+	anyRecords := false
+	for _, id := range ids {
+		f, err := r.readHeader(id)
+		if err != nil {
+			return err
+		}
+		if !f.damaged {
+			if r.id != (storeID{}) && r.id != f.header.Store {
+				return fmt.Errorf("data file %d is of another store: %w", id, zdb.ErrCorrupt)
+			}
+			r.id = f.header.Store
+		}
+		anyRecords = anyRecords || f.sizeBytes > fileHeaderBytes
+		r.found = append(r.found, f)
+		r.lastID = id
+	}
+	// A crash while a file was created leaves one without a header and without records.
+	if n := len(r.found); n > 0 && r.found[n-1].damaged && r.found[n-1].sizeBytes <= fileHeaderBytes {
+		last := r.found[n-1]
+		r.opts.Log.Info("unfinished data file removed", "dir", r.dir, "file", last.id)
+		if err := r.opts.FS.Remove(r.opts.FS.PathJoin(r.dir, fileName(last.id))); err != nil {
+			return diskError(err)
+		}
+		r.found = r.found[:n-1]
+	}
+	if r.id == (storeID{}) {
+		// All headers are damaged or all files gone: the index, if it is whole, knows the
+		// id. Its keys then answer ErrCorrupt, as they must.
+		id, err := r.idFromIndex()
+		if err != nil && anyRecords {
+			return fmt.Errorf("no data file has a readable header: %w", zdb.ErrCorrupt)
+		}
+		if r.id = id; id != (storeID{}) && len(r.found) == 0 {
+			r.damage("data files are gone")
+		}
+	}
+	for _, f := range r.found {
+		if f.damaged {
+			r.damage("data file header damaged", "file", f.id)
+		}
+	}
+	return nil
+}
+
+func (r *recovery) readHeader(id fileID) (foundFile, error) {
+	f := foundFile{id: id}
+	file, err := r.opts.FS.Open(r.opts.FS.PathJoin(r.dir, fileName(id)))
+	if err != nil {
+		return f, diskError(err)
+	}
+	defer file.Close()
+	st, err := file.Stat()
+	if err != nil {
+		return f, diskError(err)
+	}
+	f.sizeBytes = st.Size()
+	var b [fileHeaderBytes]byte
+	if _, err := file.ReadAt(b[:], 0); err != nil && !errors.Is(err, io.EOF) {
+		return f, diskError(err)
+	}
+	f.header, err = decodeFileHeader(b[:])
+	if errors.Is(err, zdb.ErrTooNew) {
+		return f, err
+	}
+	f.damaged = err != nil || f.header.ID != id
+	return f, nil
+}
+
+func (r *recovery) idFromIndex() (storeID, error) {
+	if _, err := r.opts.FS.Stat(r.indexDir()); err != nil {
+		return storeID{}, err
+	}
+	ix, err := r.openIndex()
+	if err != nil {
+		return storeID{}, err
+	}
+	defer ix.close()
+	m, ok, err := ix.meta()
+	if err == nil && !ok {
+		err = errIndexDamaged
+	}
+	return m.Store, err
+}
+
+func (r *recovery) damage(msg string, attrs ...any) {
+	r.damages.Add(1)
+	r.lastErrorUnix.Store(r.opts.Now().Unix())
+	r.opts.Log.Error(msg, append([]any{"dir", r.dir}, attrs...)...)
+}
+
+func (s *Store) openIndex() (*index, error) {
+	return openIndex(s.opts.FS, s.indexDir(), s.opts.CacheBytes, s.opts.Log, s.fail, s.markDamaged)
+}
+
+// openIndexOrRebuild opens the index, or an empty one where the old is damaged.
+func (r *recovery) openIndexOrRebuild() error {
+	ix, err := r.openIndex()
+	if err == nil {
+		if _, err = r.opts.FS.Stat(r.rebuildMark()); err == nil {
+			err = errIndexDamaged
+		} else if m, ok, merr := ix.meta(); merr != nil {
+			err = merr
+		} else if ok && m.Store != r.id {
+			err = fmt.Errorf("index of another store: %w", errIndexDamaged)
+		} else {
+			r.ix = ix
+			return nil
+		}
+		ix.close()
+	} else if isDiskTrouble(err) {
+		return diskError(err)
+	}
+	r.opts.Log.Warn("index is built anew from the data files", "dir", r.dir, "reason", err)
+	return r.emptyIndex()
+}
+
+// emptyIndex puts an empty index in the place of the old one.
+func (s *Store) emptyIndex() error {
+	if err := s.opts.FS.RemoveAll(s.indexDir()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return diskError(err)
+	}
+	ix, err := s.openIndex()
+	if err != nil {
+		return diskError(err)
+	}
+	s.ix = ix
+	return nil
+}
+
+// rebuildMark is a file whose presence says that the index is not to be trusted.
+func (s *Store) rebuildMark() string { return s.opts.FS.PathJoin(s.dir, "index.damaged") }
+
+// startingPoint is where the data files are read from.
+func (r *recovery) startingPoint() (position, error) {
+	m, ok, err := r.ix.meta()
+	if err != nil {
+		return position{}, err
+	}
+	if !ok {
+		r.meta = meta{Store: r.id, NextSequence: 1}
+		return position{}, nil
+	}
+	r.setMeta(m)
+	return m.Reached, nil
+}
+
+// replay reads the data files from a position on and brings the index up to date.
+// With until given, the last file is that position's and ends there, all of it durable.
+func (r *recovery) replay(from position, until *position) error {
+	a := applier{Store: r.Store, batch: r.ix.db.NewIndexedBatch(), meta: r.meta}
+	defer func() { a.batch.Close() }()
+	r.activeID, r.end = from.File, int64(from.Offset)
+	for i, f := range r.found {
+		if f.id < from.File || (until != nil && f.id > until.File) {
+			continue
+		}
+		start, end, last := int64(fileHeaderBytes), f.sizeBytes, i == len(r.found)-1
+		if f.id == from.File {
+			start = max(start, int64(from.Offset))
+		}
+		proven := start
+		switch {
+		case until != nil && f.id == until.File:
+			end, proven = int64(until.Offset), int64(until.Offset)
+		case !last:
+			if next := r.found[i+1].header; next.Previous == f.id {
+				end = int64(next.PreviousEnd)
+			}
+			proven = end
+		}
+		if f.sizeBytes < max(proven, min(start, end)) {
+			r.damage("data file is cut short", "file", f.id, "size", f.sizeBytes, "wanted", max(proven, start))
+		}
+		end = min(end, f.sizeBytes)
+		stop, err := r.replayFile(&a, f.id, start, end, proven, last && until == nil)
+		if err != nil {
+			return err
+		}
+		r.activeID, r.end = f.id, max(stop, start)
+	}
+	if r.activeID != 0 {
+		a.reached = position{File: r.activeID, Offset: uint32(r.end)}
+		if err := a.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replayFile reads one file; it gives the end of what counts.
+func (r *recovery) replayFile(a *applier, id fileID, start, end, proven int64, mayBeTorn bool) (int64, error) {
+	file, err := r.opts.FS.Open(r.files.path(id), vfs.SequentialReadsOption)
+	if err != nil {
+		return 0, diskError(err)
+	}
+	defer file.Close()
+	w := walker{file: file, seed: newSeed(r.id, id), end: end}
+	if mayBeTorn {
+		// What the records themselves prove to have been durable.
+		for off := start; ; {
+			f, ok := w.next(off)
+			if !ok {
+				break
+			}
+			if f.Key != nil {
+				proven = max(proven, int64(f.Header.Synced))
+			}
+			off = f.End
+		}
+		w.values = true
+	}
+	off := start
+	for {
+		f, ok := w.next(off)
+		if !ok {
+			break
+		}
+		bad := f.Key == nil || f.ValueBad
+		if bad && mayBeTorn && f.Offset >= proven {
+			r.keepBehind(&w, id, f)
+			break
+		}
+		if bad {
+			r.damage("damaged record", "file", id, "offset", f.Offset, "bytes", f.End-f.Offset)
+		}
+		if f.Key != nil {
+			if err := a.apply(id, &f); err != nil {
+				return 0, err
+			}
+		}
+		off = f.End
+	}
+	if w.err != nil {
+		return 0, diskError(w.err)
+	}
+	switch {
+	case off >= end:
+	case off < proven:
+		r.damage("end of data file damaged", "file", id, "offset", off, "bytes", end-off)
+		off = max(off, min(proven, end))
+	case mayBeTorn:
+		r.opts.Log.Warn("torn tail cut", "dir", r.dir, "file", id, "offset", off, "bytes", end-off)
+	}
+	return off, nil
+}
+
+// keepBehind remembers the whole records behind a tear: they were not acknowledged
+// (that would have made the torn place durable) unless the tear is rot.
+func (r *recovery) keepBehind(w *walker, id fileID, tear found) {
+	for off := tear.End; ; {
+		f, ok := w.next(off)
+		if !ok {
+			return
+		}
+		if f.Key != nil && !f.ValueBad {
+			r.torn = append(r.torn, keptRecord{offset: f.Offset, header: f.Header})
+		}
+		off = f.End
+	}
+}
+
+// becomeActive makes the store ready to append: in the last file where that is whole,
+// else in a new one.
+func (r *recovery) becomeActive() error {
+	r.durable = r.end
+	n := len(r.found)
+	if n > 0 && r.found[n-1].id == r.activeID && !r.found[n-1].damaged {
+		file, err := r.opts.FS.OpenReadWrite(r.files.path(r.activeID), vfs.WriteCategoryUnspecified)
+		if err != nil {
+			return diskError(err)
+		}
+		// Replayed records may not be on disk yet if only the process had died.
+		if err := file.SyncData(); err != nil {
+			file.Close()
+			return diskError(err)
+		}
+		if r.found[n-1].sizeBytes == r.end && len(r.torn) == 0 {
+			r.active = r.files.add(r.activeID, file)
+			return nil
+		}
+		defer file.Close()
+		tornAt := r.end
+		if err := r.beginFile(); err != nil {
+			return diskError(err)
+		}
+		if err := r.writeKept(file, r.found[n-1].id); err != nil {
+			return err
+		}
+		if tornAt < r.found[n-1].sizeBytes {
+			truncate(file, tornAt)
+		}
+		return nil
+	}
+	r.lastID = max(r.lastID, r.activeID)
+	if err := r.beginFile(); err != nil {
+		return diskError(err)
+	}
+	return nil
+}
+
+// writeKept writes the records behind a tear again.
+func (r *recovery) writeKept(from vfs.File, id fileID) error {
+	s := newSeed(r.id, id)
+	for _, k := range r.torn {
+		b := make([]byte, k.header.sizeBytes())
+		if _, err := from.ReadAt(b, k.offset); err != nil {
+			return diskError(err)
+		}
+		h, key, err := decodeRecord(b, s)
+		if err != nil {
+			return err
+		}
+		old, ok, err := find(r.ix.db, key)
+		if err != nil {
+			return err
+		}
+		if h.Delete && !ok {
+			continue
+		}
+		c := &change{key: key, value: b[recordHeaderBytes+len(key):], head: h}
+		if ok {
+			c.old = &old
+		}
+		if err := r.append([]*change{c}); err != nil {
+			return err
+		}
+		if err := r.applyChanges([]*change{c}); err != nil {
+			return diskError(err)
+		}
+	}
+	return nil
+}
+
+// applier brings records into the index, in batches.
+type applier struct {
+	*Store
+	batch   *pebble.Batch
+	meta    meta
+	reached position
+	records int
+}
+
+func (a *applier) apply(id fileID, f *found) error {
+	key := bytes.Clone(f.Key)
+	old, ok, err := find(a.batch, key)
+	if err != nil {
+		return err
+	}
+	a.meta.NextSequence = max(a.meta.NextSequence, f.Header.Sequence+1)
+	switch {
+	case !f.Header.Delete:
+		e := entry{File: id, Offset: uint32(f.Offset), ValueBytes: f.Header.ValueBytes, ValueCRC: f.Header.ValueCRC,
+			UnixTime: f.Header.UnixTime, Sequence: f.Header.Sequence}
+		var replaced *entry
+		if ok {
+			replaced = &old
+		}
+		err = put(a.batch, &a.meta, key, &e, replaced)
+	case ok:
+		err = remove(a.batch, &a.meta, key, &old)
+	}
+	if err != nil {
+		return err
+	}
+	a.reached = position{File: id, Offset: uint32(f.End)}
+	if a.records++; a.records >= replayBatchRecords {
+		return a.flush()
+	}
+	return nil
+}
+
+func (a *applier) flush() error {
+	a.meta.Reached = a.reached
+	if err := a.ix.commit(a.batch, &a.meta); err != nil {
+		return diskError(err)
+	}
+	a.setMeta(a.meta)
+	a.records = 0
+	a.batch.Close()
+	a.batch = a.ix.db.NewIndexedBatch()
+	return nil
+}
+
+// markDamaged asks the committer to build the index anew.
+func (s *Store) markDamaged(err error) {
+	if s.reindexAsked.CompareAndSwap(false, true) {
+		s.opts.Log.Error("index damaged", "dir", s.dir, "err", err)
+		s.queue.poke()
+	}
+}
+
+// reindexIfDamaged builds the index anew from the data files while readers wait.
+// It runs on the committer, between batches, where all that is indexed is durable.
+func (s *Store) reindexIfDamaged() {
+	if !s.reindexAsked.Load() || s.failed.Load() != nil {
+		return
+	}
+	s.indexMu.Lock()
+	defer s.indexMu.Unlock()
+	if s.closed {
+		return
+	}
+	if err := s.reindexLocked(); err != nil {
+		s.fail(fmt.Errorf("index not rebuilt: %w", err))
+		return
+	}
+	s.reindexAsked.Store(false)
+	s.opts.Log.Warn("index built anew", "dir", s.dir, "entries", s.meta.Entries)
+}
+
+func (s *Store) reindexLocked() error {
+	// The mark stays until the new index is whole, should the process end before.
+	mark, err := s.opts.FS.Create(s.rebuildMark(), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return err
+	}
+	mark.Close()
+	if err := syncDir(s.opts.FS, s.dir); err != nil {
+		return err
+	}
+	if err := s.ix.close(); err != nil {
+		s.opts.Log.Warn("damaged index not closed cleanly", "dir", s.dir, "err", err)
+	}
+	active, activeID, end, durable := s.active, s.activeID, s.end, s.durable
+	next := s.meta.NextSequence
+	if err := s.emptyIndex(); err != nil {
+		return err
+	}
+	ids, err := s.files.list()
+	if err != nil {
+		return err
+	}
+	r := recovery{Store: s}
+	for _, id := range ids {
+		f, err := r.readHeader(id)
+		if err != nil {
+			return err
+		}
+		r.found = append(r.found, f)
+	}
+	s.meta = meta{Store: s.id, NextSequence: 1}
+	err = r.replay(position{}, &position{File: activeID, Offset: uint32(end)})
+	s.active, s.activeID, s.end, s.durable = active, activeID, end, durable
+	s.meta.NextSequence = max(s.meta.NextSequence, next)
+	if err != nil {
+		return err
+	}
+	if err := s.ix.db.Flush(); err != nil {
+		return err
+	}
+	return s.opts.FS.Remove(s.rebuildMark())
+}

@@ -1,0 +1,136 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/qsfs/qsfs/zdb"
+)
+
+// CursorBytes is the length of a scan cursor.
+const CursorBytes = 17
+
+// Cursor names an entry that a scan gave out. Only the store makes them.
+type Cursor [CursorBytes]byte
+
+// Item is one entry of a scan.
+type Item struct {
+	Key []byte
+	Info
+	Cursor Cursor // to go on behind this entry
+}
+
+func (s *Store) cursor(keyBytes int, e *entry) (c Cursor) {
+	c[0] = byte(keyBytes)
+	binary.LittleEndian.PutUint32(c[1:], uint32(e.Sequence>>32))
+	binary.LittleEndian.PutUint32(c[5:], e.ValueBytes)
+	binary.LittleEndian.PutUint32(c[9:], uint32(e.Sequence))
+	copy(c[13:], s.cursorCheck(c[:13]))
+	return c
+}
+
+func (s *Store) cursorCheck(b []byte) []byte {
+	m := hmac.New(sha256.New, append([]byte("scan cursor "), s.id[:]...))
+	m.Write(b)
+	return m.Sum(nil)[:4]
+}
+
+// parseCursor gives the sequence that a cursor names; zdb.ErrBadCursor when this
+// store did not make it.
+func (s *Store) parseCursor(c []byte) (uint64, error) {
+	if len(c) != CursorBytes || c[0] == 0 || !hmac.Equal(s.cursorCheck(c[:13]), c[13:]) ||
+		binary.LittleEndian.Uint32(c[5:]) > zdb.MaxValueBytes {
+		return 0, zdb.ErrBadCursor
+	}
+	return uint64(binary.LittleEndian.Uint32(c[1:]))<<32 | uint64(binary.LittleEndian.Uint32(c[9:])), nil
+}
+
+// ScanOptions says where and which way a scan goes. The zero value starts at the
+// first entry and goes on to the last.
+type ScanOptions struct {
+	After   []byte // a cursor: start behind that entry; nil means at the end the scan comes from
+	Reverse bool
+}
+
+// Scan gives the entries in the order of their last write, until fn returns false.
+// It sees the store as it was at the start. The item is valid during the call.
+func (s *Store) Scan(ctx context.Context, o ScanOptions, fn func(Item) bool) error {
+	var after uint64
+	if o.After != nil {
+		var err error
+		if after, err = s.parseCursor(o.After); err != nil {
+			return err
+		}
+	}
+	s.indexMu.RLock()
+	defer s.indexMu.RUnlock()
+	if s.closed || s.ix == nil {
+		return zdb.ErrClosed
+	}
+	snap := s.ix.db.NewSnapshot()
+	defer snap.Close()
+	it, err := snap.NewIterWithContext(ctx, sequenceRange())
+	if err != nil {
+		return s.scanError(err)
+	}
+	defer it.Close()
+	var ok bool
+	var seek [9]byte
+	switch {
+	case o.After == nil && o.Reverse:
+		ok = it.Last()
+	case o.After == nil:
+		ok = it.First()
+	case o.Reverse:
+		ok = it.SeekLT(sequenceKey(seek[:0], after))
+	default:
+		if ok = it.SeekGE(sequenceKey(seek[:0], after)); ok && bytes.Equal(it.Key(), sequenceKey(seek[:0], after)) {
+			ok = it.Next()
+		}
+	}
+	for ; ok; ok = step(it, o.Reverse) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		sequence, err := parseSequenceKey(it.Key())
+		if err != nil {
+			return s.scanError(err)
+		}
+		key := it.Value()
+		e, found, err := find(snap, key)
+		if err == nil && (!found || e.Sequence != sequence) {
+			err = fmt.Errorf("order and keys differ: %w", errIndexDamaged)
+		}
+		if err != nil {
+			return s.scanError(err)
+		}
+		item := Item{Key: key, Info: Info{ValueBytes: int(e.ValueBytes), UnixTime: e.UnixTime}, Cursor: s.cursor(len(key), &e)}
+		if !fn(item) {
+			return nil
+		}
+	}
+	if err := it.Error(); err != nil {
+		return s.scanError(err)
+	}
+	return nil
+}
+
+func step(it interface {
+	Next() bool
+	Prev() bool
+}, reverse bool) bool {
+	if reverse {
+		return it.Prev()
+	}
+	return it.Next()
+}
+
+func (s *Store) scanError(err error) error {
+	s.noteReadError()
+	s.markDamaged(err)
+	return fmt.Errorf("%w: scan: %w", zdb.ErrDisk, err)
+}

@@ -1,0 +1,265 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/qsfs/qsfs/zdb"
+	"golang.org/x/sys/unix"
+)
+
+// Store is an open store. All methods may be called at the same time.
+type Store struct {
+	opts Options
+	dir  string
+	lock io.Closer
+	id   storeID
+
+	files  *files
+	queue  queue
+	limit  atomic.Int64
+	live   atomic.Int64
+	count  atomic.Int64
+	failed atomic.Pointer[error] // the index could not be written: no more writes
+
+	reindexAsked atomic.Bool // the index was found damaged
+	device       string
+
+	readErrors, writeErrors, damages atomic.Int64
+	lastErrorUnix                    atomic.Int64
+
+	// indexMu guards ix against being exchanged or closed under a reader.
+	indexMu sync.RWMutex
+	ix      *index
+	closed  bool
+
+	// What follows belongs to the committer (before it runs, to Open).
+	active     *dataFile // the file that is appended to; nil when the next write has to begin one
+	activeID   fileID    // its id, or that of the last one
+	lastID     fileID    // highest id ever tried
+	end        int64     // where the next record goes
+	durable    int64     // the active file is on disk up to here
+	meta       meta
+	unflushed  int64 // data bytes since the index was last told to flush
+	scratch    []byte
+	committing chan struct{} // closed when the committer has ended
+}
+
+// Open opens the store in dir and creates it when there is none. It is
+// zdb.ErrLocked when another process, or this one, has it open. After a crash the
+// tail of the last file is read again; what was torn there is cut and logged.
+func Open(dir string, o Options) (*Store, error) {
+	o.setDefaults()
+	s := &Store{opts: o, dir: dir, committing: make(chan struct{})}
+	s.queue.init()
+	s.limit.Store(o.MaxBytes)
+	if err := s.open(); err != nil {
+		s.release()
+		return nil, fmt.Errorf("store %s: %w", dir, err)
+	}
+	go s.commitLoop()
+	return s, nil
+}
+
+func (s *Store) open() error {
+	if err := s.makeDir(); err != nil {
+		return diskError(err)
+	}
+	lock, err := lockDir(s.opts.FS, s.dir)
+	if err != nil {
+		return err
+	}
+	s.lock = lock
+	s.device = deviceOf(s.dir, s.opts.FS)
+	r := recovery{Store: s}
+	return r.run()
+}
+
+func (s *Store) makeDir() error {
+	if _, err := s.opts.FS.Stat(s.dir); err == nil {
+		return nil
+	}
+	if err := s.opts.FS.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	return syncDir(s.opts.FS, s.opts.FS.PathDir(s.dir))
+}
+
+// lockDir takes the exclusive lock on the directory.
+func lockDir(fs vfs.FS, dir string) (io.Closer, error) {
+	if fs != vfs.Default {
+		l, err := fs.Lock(fs.PathJoin(dir, "LOCK"))
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", zdb.ErrLocked, err)
+		}
+		return l, nil
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, diskError(err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, zdb.ErrLocked
+		}
+		return nil, diskError(err)
+	}
+	return f, nil
+}
+
+func deviceOf(dir string, fs vfs.FS) string {
+	var st unix.Stat_t
+	if fs != vfs.Default || unix.Stat(dir, &st) != nil {
+		return ""
+	}
+	return fmt.Sprintf("local %d:%d", unix.Major(uint64(st.Dev)), unix.Minor(uint64(st.Dev)))
+}
+
+// diskError gives an error of the disk its sentinel.
+func diskError(err error) error {
+	if isNoSpace(err) {
+		return fmt.Errorf("%w: %w", zdb.ErrNoSpace, err)
+	}
+	return fmt.Errorf("%w: %w", zdb.ErrDisk, err)
+}
+
+// release closes what is open, in the order that recovery can live with.
+func (s *Store) release() error {
+	var errs []error
+	if s.active != nil {
+		if err := s.syncActive(); err != nil {
+			errs = append(errs, err)
+		}
+		s.files.release(s.active)
+		s.active = nil
+	}
+	s.indexMu.Lock()
+	s.closed = true
+	if s.ix != nil {
+		if len(errs) == 0 && !s.ix.fs.isFull() && !s.ix.fs.isFrozen() {
+			if err := s.ix.db.Flush(); err != nil {
+				s.opts.Log.Warn("index not flushed, the next open replays", "err", err)
+			}
+		}
+		if err := s.ix.close(); err != nil {
+			s.opts.Log.Warn("index not closed cleanly", "err", err)
+		}
+		s.ix = nil
+	}
+	s.indexMu.Unlock()
+	if s.files != nil {
+		s.files.closeAll()
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+		s.lock = nil
+	}
+	return errors.Join(errs...)
+}
+
+// Close waits for the writes that are queued, makes all durable and lets go of the
+// directory. A second call does nothing.
+func (s *Store) Close() error {
+	if !s.queue.close() {
+		<-s.committing
+		return nil
+	}
+	<-s.committing
+	return s.release()
+}
+
+// SetLimit changes the most live payload bytes; 0 means no limit.
+func (s *Store) SetLimit(maxBytes int64) { s.limit.Store(maxBytes) }
+
+// Len is the number of live keys.
+func (s *Store) Len() int64 { return s.count.Load() }
+
+// Ping says whether the store takes writes: nil, zdb.ErrClosed, or what stopped it.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.indexMu.RLock()
+	defer s.indexMu.RUnlock()
+	if s.closed {
+		return zdb.ErrClosed
+	}
+	if p := s.failed.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Space says how full the store and its disk are.
+func (s *Store) Space(ctx context.Context) (zdb.Space, error) {
+	if err := ctx.Err(); err != nil {
+		return zdb.Space{}, err
+	}
+	sp := zdb.Space{UsedBytes: s.live.Load(), LimitBytes: s.limit.Load(), Device: s.device}
+	usage, err := s.opts.FS.GetDiskUsage(s.dir)
+	switch {
+	case err == nil:
+		sp.DiskFreeBytes = int64(usage.AvailBytes)
+	case !errors.Is(err, vfs.ErrUnsupported):
+		return zdb.Space{}, diskError(err)
+	}
+	return sp, nil
+}
+
+// Stats are figures for an operator.
+type Stats struct {
+	Entries, LiveBytes       int64
+	IndexBytes               int64 // index on disk
+	DataFile                 uint32
+	DataOffset               int64
+	NextSequence             uint64
+	ReadErrors, WriteErrors  int64 // disk or checksum errors since the store was opened
+	Damages                  int64 // damaged places met at open
+	LastErrorUnix            int64
+	DataPath, IndexPath      string
+	DataActive, IndexCurrent string
+}
+
+// Stats gives the figures as they are now.
+func (s *Store) Stats() Stats {
+	st := Stats{
+		Entries: s.count.Load(), LiveBytes: s.live.Load(),
+		ReadErrors: s.readErrors.Load(), WriteErrors: s.writeErrors.Load(), Damages: s.damages.Load(),
+		LastErrorUnix: s.lastErrorUnix.Load(), DataPath: s.dir, IndexPath: s.indexDir(),
+	}
+	s.indexMu.RLock()
+	defer s.indexMu.RUnlock()
+	if s.ix == nil {
+		return st
+	}
+	st.IndexBytes = s.ix.sizeBytes()
+	if m, ok, err := s.ix.meta(); ok && err == nil {
+		st.DataFile, st.DataOffset, st.NextSequence = uint32(m.Reached.File), int64(m.Reached.Offset), m.NextSequence
+		st.DataActive = s.files.path(m.Reached.File)
+		st.IndexCurrent = s.indexDir()
+	}
+	return st
+}
+
+func (s *Store) indexDir() string { return s.opts.FS.PathJoin(s.dir, "index") }
+
+func (s *Store) noteReadError()  { s.readErrors.Add(1); s.lastErrorUnix.Store(s.opts.Now().Unix()) }
+func (s *Store) noteWriteError() { s.writeErrors.Add(1); s.lastErrorUnix.Store(s.opts.Now().Unix()) }
+
+// fail ends writing: the index on disk stays as it is, and the next open
+// replays the rest.
+func (s *Store) fail(err error) {
+	err = diskError(err)
+	if s.failed.CompareAndSwap(nil, &err) {
+		s.noteWriteError()
+		s.opts.Log.Error("store takes no more writes", "dir", s.dir, "err", err)
+	}
+}
