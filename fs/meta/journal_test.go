@@ -1,0 +1,6 @@
+package meta
+
+import "github.com/qsfs/qsfs/fs/wal"
+
+// The volume log is a Journal.
+var _ Journal = (*wal.Log)(nil)
