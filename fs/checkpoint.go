@@ -7,12 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/qsfs/qsfs/erasure"
 	"github.com/qsfs/qsfs/fs/sealfs"
@@ -62,16 +60,17 @@ func (v *Volume) runCheckpoint(ctx context.Context) error {
 		return err
 	}
 	appended := v.appended.Load()
+	open := v.log.End().Segment
 	// Everything closed so far goes up first, so that the flushed store holds
 	// the records of those segments.
 	if err := v.syncGrid(ctx, nil); err != nil {
 		return err
 	}
 	dir := filepath.Join(v.o.StateDir, checkpointFolder)
-	if err := os.RemoveAll(dir); err != nil {
+	if err := v.o.Disk.RemoveAll(dir); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer v.o.Disk.RemoveAll(dir)
 	pos, err := v.store.CheckpointPosition(ctx, dir)
 	if err != nil {
 		return fmt.Errorf("checkpoint of the metadata: %w", err)
@@ -98,14 +97,17 @@ func (v *Volume) runCheckpoint(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
-	tail, open, err := v.tail(pos.Segment)
+	// The records of segments before open are in the checkpoint, those of later
+	// ones may not be.
+	recorded := min(open, pos.Segment)
+	tail, nextOrdinal, err := v.tail(recorded)
 	if err != nil {
 		return err
 	}
 	next := *v.super
 	next.Manifest = layout.AppendTo(nil)
 	next.ReplaySegment, next.ReplayOffset = pos.Segment, pos.Offset
-	next.Tail, next.NextOrdinal = tail, open
+	next.Tail, next.NextOrdinal = tail, nextOrdinal
 	next.UsedBytes, next.Inodes = v.usage()
 	if err := v.writeSuperblock(ctx, &next); err != nil {
 		return err
@@ -115,7 +117,7 @@ func (v *Volume) runCheckpoint(ctx context.Context) error {
 	if err := saveManifest(v.o.StateDir, v.o, body); err != nil {
 		return err
 	}
-	return v.retireLog(pos)
+	return v.retireLog(recorded)
 }
 
 // uploadMetadata brings the files of a checkpoint to the nodes that are not
@@ -203,44 +205,75 @@ func (v *Volume) writeSuperblock(ctx context.Context, next *superblock.Superbloc
 		return err
 	}
 	next.Epoch = v.lease.Epoch
-	next.Generation = v.super.Generation + 1
+	// A number is used once, also when the write fails: some nodes may have it.
+	v.tried = max(v.tried, v.super.Generation) + 1
+	next.Generation = v.tried
 	next.WriterID, next.Writer = v.state.writerID(), v.o.HolderName
 	next.WrittenAt = time.Now().UTC()
-	acks, err := publish(ctx, v.cluster, v.o, next)
+	value, missed, err := publish(ctx, v.cluster, v.o, next)
 	if err != nil {
 		return err
 	}
-	v.super, v.superAcks = next, acks
+	v.super, v.superValue, v.superMissed = next, value, missed
 	v.generation.Store(next.Generation)
 	return nil
 }
 
-// publish writes a superblock to every node, then to the state folder.
-func publish(ctx context.Context, c *cluster, o Options, s *superblock.Superblock) (acks int, err error) {
-	value, err := superblock.Seal(s, o.Keys, entropy)
+// publish writes a superblock to every node, then to the state folder. It
+// returns what was stored, and the nodes that did not take it.
+func publish(ctx context.Context, c *cluster, o Options, s *superblock.Superblock) (value []byte, missed []erasure.NodeID, err error) {
+	value, err = superblock.Seal(s, o.Keys, entropy)
 	if err != nil {
-		return 0, err
+		return nil, nil, err
 	}
-	acks, err = c.setAll(ctx, superblock.Name(&o.Keys.Superblock, s.Slot()), value)
-	if acks < c.quorum {
-		return acks, fmt.Errorf("%w: %d of %d nodes took the superblock, %d needed: %w", ErrTooFewNodes, acks, len(c.nodes), c.quorum, err)
+	replies, err := c.SetAll(ctx, superblock.Name(&o.Keys.Superblock, s.Slot()), value)
+	for _, r := range replies {
+		if r.Err != nil {
+			missed = append(missed, r.Node)
+			err = r.Err
+		}
 	}
-	return acks, writeSuperblockFile(o.StateDir, s.Slot(), value)
+	if acks := len(c.nodes) - len(missed); len(replies) == 0 || acks < c.quorum {
+		return nil, missed, fmt.Errorf("%w: %d of %d nodes took the superblock, %d needed: %w", ErrTooFewNodes, acks, len(c.nodes), c.quorum, err)
+	}
+	return value, missed, o.disk().writeSuperblockFile(o.StateDir, s.Slot(), value)
 }
 
-// retireLog moves segments that are on the nodes and not needed for replay out
-// of the log folder.
-func (v *Volume) retireLog(pos wal.Position) error {
-	ordinals, err := wal.List(vfs.Default, filepath.Join(v.o.StateDir, logFolder))
+// fillSuperblock brings the superblock to nodes that were away when it was
+// written. superMu is held.
+func (v *Volume) fillSuperblock(ctx context.Context) error {
+	if len(v.superMissed) == 0 {
+		return nil
+	}
+	if err := v.lease.Check(ctx); err != nil {
+		return err
+	}
+	var errs []error
+	key := superblock.Name(&v.o.Keys.Superblock, v.super.Slot())
+	v.superMissed = slices.DeleteFunc(v.superMissed, func(id erasure.NodeID) bool {
+		if !v.cluster.up(id) {
+			return false
+		}
+		err := v.cluster.setOne(ctx, id, key, v.superValue)
+		errs = append(errs, err)
+		return err == nil
+	})
+	return errors.Join(errs...)
+}
+
+// retireLog moves the segments before an ordinal out of the log folder: the
+// flushed metadata store has their records, and replay begins behind them.
+func (v *Volume) retireLog(before uint64) error {
+	ordinals, err := wal.List(v.o.Disk, filepath.Join(v.o.StateDir, logFolder))
 	if err != nil {
 		return err
 	}
 	for _, o := range ordinals {
-		if o >= pos.Segment {
+		if o >= before {
 			break
 		}
 		if v.bookkeeping[o] {
-			if err := os.Remove(wal.Path(filepath.Join(v.o.StateDir, logFolder), o)); err != nil {
+			if err := v.o.Disk.Remove(wal.Path(filepath.Join(v.o.StateDir, logFolder), o)); err != nil {
 				return err
 			}
 			continue
@@ -265,18 +298,17 @@ func (v *Volume) fillCheckpoint(ctx context.Context) error {
 		return nil
 	}
 	defer v.superMu.Unlock()
-	filledAny := false
+	var errs []error
 	for id, f := range v.gridFiles {
-		if len(f.layout.Missing) == 0 {
+		if !v.cluster.canFill(&f.layout) {
 			continue
 		}
 		layout, filled, err := v.cluster.Fill(ctx, &f.layout)
 		if filled > 0 {
-			v.gridFiles[id] = gridFile{layout: layout}
-			filledAny = true
+			v.gridFiles[id] = gridFile{layout: layout} // the next manifest tells
 		}
 		if err != nil {
-			return err
+			errs = append(errs, err)
 		}
 	}
 	if len(v.super.Manifest) > 0 {
@@ -284,20 +316,18 @@ func (v *Volume) fillCheckpoint(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if len(l.Missing) > 0 {
+		if v.cluster.canFill(&l) {
 			filledLayout, filled, err := v.cluster.Fill(ctx, &l)
 			if err != nil {
-				return err
+				errs = append(errs, err)
 			}
 			if filled > 0 {
-				v.super.Manifest = filledLayout.AppendTo(nil)
-				filledAny = true
+				next := *v.super
+				next.Manifest = filledLayout.AppendTo(nil)
+				errs = append(errs, v.writeSuperblock(ctx, &next))
 			}
 		}
 	}
-	if filledAny || v.superAcks < min(len(v.cluster.nodes), v.cluster.upCount()) {
-		next := *v.super
-		return v.writeSuperblock(ctx, &next)
-	}
-	return nil
+	errs = append(errs, v.fillSuperblock(ctx))
+	return errors.Join(errs...)
 }

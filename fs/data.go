@@ -36,10 +36,23 @@ func (v *Volume) Write(ctx context.Context, ino meta.Ino, off int64, data []byte
 	}
 	n := v.inodes.get(ino)
 	defer v.inodes.put(n)
+	many, err := v.write(n, off, data, fromCache)
+	if err == nil && many {
+		err = v.flush(n)
+	}
+	return err
+}
+
+// maxRanges bounds the dirty ranges of an inode: tiny ones cost more memory
+// than they hold.
+const maxRanges = 4096
+
+// write is Write for an inode in use. It reports whether the dirty ranges have
+// become too many.
+func (v *Volume) write(n *inode, off int64, data []byte, fromCache bool) (many bool, err error) {
 	n.io.RLock()
 	defer n.io.RUnlock()
-
-	now := time.Now()
+	ino, now := n.ino, time.Now()
 	var exts []meta.Extent
 	var partial []dirtyRange
 	for p := data; len(p) > 0; {
@@ -48,7 +61,7 @@ func (v *Volume) Write(ctx context.Context, ino meta.Ino, off int64, data []byte
 		if size == blockBytes {
 			ext, err := v.appendBlock(ino, at, p[:size])
 			if err != nil {
-				return err
+				return false, err
 			}
 			exts = append(exts, ext)
 		} else {
@@ -58,7 +71,7 @@ func (v *Volume) Write(ctx context.Context, ino meta.Ino, off int64, data []byte
 	}
 	if len(exts) > 0 {
 		if err := v.commitExtents(ino, exts, now, fromCache); err != nil {
-			return err
+			return false, err
 		}
 	}
 	n.mu.Lock()
@@ -80,37 +93,32 @@ func (v *Volume) Write(ctx context.Context, ino meta.Ino, off int64, data []byte
 			n.mtime = now
 		}
 		if err := v.sealFullBlock(n, r.off-r.off%blockBytes, now, fromCache); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return len(n.dirty) > maxRanges, nil
 }
 
 // sealFullBlock moves the block at off to the log when small writes have filled
 // it. n.mu is held, so that readers see it dirty or stored, never neither.
 func (v *Volume) sealFullBlock(n *inode, off int64, now time.Time, fromCache bool) error {
-	for _, r := range n.dirty {
-		if r.off < off {
-			continue
-		}
-		if r.off != off || len(r.data) != blockBytes {
-			return nil
-		}
-		ext, err := v.appendBlock(n.ino, off, r.data)
-		if err != nil {
-			return err
-		}
-		if err := v.commitExtents(n.ino, []meta.Extent{ext}, now, fromCache); err != nil {
-			return err
-		}
-		v.inodes.dirtyBytes.Add(-n.dirty.cut(off, off+blockBytes))
-		if len(n.dirty) == 0 {
-			n.size = 0 // the commit reached as far
-			if !fromCache {
-				n.mtime = time.Time{}
-			}
-		}
+	full := n.dirty.at(off)
+	if full == nil || len(full.data) != blockBytes {
 		return nil
+	}
+	ext, err := v.appendBlock(n.ino, off, full.data)
+	if err != nil {
+		return err
+	}
+	if err := v.commitExtents(n.ino, []meta.Extent{ext}, now, fromCache); err != nil {
+		return err
+	}
+	v.inodes.dirtyBytes.Add(-n.dirty.cut(off, off+blockBytes))
+	if len(n.dirty) == 0 {
+		n.size = 0 // the commit reached as far
+		if !fromCache {
+			n.mtime = time.Time{}
+		}
 	}
 	return nil
 }
@@ -168,7 +176,13 @@ func (v *Volume) flushLocked(n *inode) error {
 		}
 		var ch meta.Change
 		if !n.mtime.IsZero() {
-			ch = written(n.mtime)
+			a, err := v.store.GetAttr(n.ino)
+			if err != nil && !errors.Is(err, meta.ErrStale) {
+				return err
+			}
+			if ch = written(n.mtime); later(a.Ctime, ch.Ctime) {
+				ch.Mask &^= meta.ChangeCtime // changed otherwise since
+			}
 		}
 		_, err := v.store.WriteExtents(n.ino, exts, ch)
 		if errors.Is(err, meta.ErrStale) { // unlinked and reclaimed meanwhile
@@ -200,11 +214,12 @@ func (v *Volume) Read(ctx context.Context, ino meta.Ino, off int64, b []byte) (i
 	n.io.RLock()
 	defer n.io.RUnlock()
 
-	attr, err := v.store.GetAttr(ino)
+	n.mu.Lock()
+	attr, err := v.store.GetAttr(ino) // under the lock: a size moves from n to the store
 	if err != nil {
+		n.mu.Unlock()
 		return 0, err
 	}
-	n.mu.Lock()
 	n.view(&attr)
 	if off < 0 || uint64(off) >= attr.SizeBytes {
 		n.mu.Unlock()
@@ -328,6 +343,8 @@ func (v *Volume) syncLog(ctx context.Context) error {
 	if v.o.Durability != Grid {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, v.o.StallTimeout)
+	defer cancel()
 	return v.syncGrid(ctx, nil)
 }
 
@@ -375,19 +392,21 @@ func (v *Volume) GetAttr(ino meta.Ino) (meta.Attr, error) {
 	return a, nil
 }
 
+// applyPending replaces stored attributes by those of this moment.
 func (v *Volume) applyPending(a *meta.Attr) {
 	n := v.inodes.find(a.Ino)
-	if n == nil {
-		return
+	if n != nil {
+		defer v.inodes.put(n)
+		n.mu.Lock()
+		defer n.mu.Unlock()
 	}
-	n.mu.Lock()
-	// Stored again under the lock: a flush may have come between.
+	// Read again, also without n: a flush may have ended since, and taken n with it.
 	if now, err := v.store.GetAttr(a.Ino); err == nil {
 		*a = now
 	}
-	n.view(a)
-	n.mu.Unlock()
-	v.inodes.put(n)
+	if n != nil {
+		n.view(a)
+	}
 }
 
 // Punch makes a hole; the size stays.

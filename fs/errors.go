@@ -131,6 +131,7 @@ var publicTable = []struct{ err, public error }{
 	{lease.ErrNoQuorum, ErrTooFewNodes},
 	{lease.ErrTooNew, ErrTooNew},
 	{superblock.ErrTooNew, ErrTooNew},
+	{wal.ErrTooNew, ErrTooNew},
 	{zdb.ErrTooNew, ErrTooNew},
 	{meta.ErrTooNew, ErrTooNew},
 	{erasure.ErrTooNew, ErrTooNew},

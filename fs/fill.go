@@ -78,11 +78,8 @@ func (v *Volume) fillLoop(ctx context.Context) {
 		}
 		v.takeBadShards(ctx)
 		for _, ordinal := range v.debts.segments() {
-			if err := v.fillSegment(ctx, ordinal); err != nil {
-				if ctx.Err() == nil {
-					v.o.Log.DebugContext(ctx, "missing shards stay missing", "segment", ordinal, "err", err)
-				}
-				break // the node is still away: no use in asking for each segment
+			if err := v.fillSegment(ctx, ordinal); err != nil && ctx.Err() == nil {
+				v.o.Log.DebugContext(ctx, "missing shards stay missing", "segment", ordinal, "err", err)
 			}
 		}
 		if err := v.fillCheckpoint(ctx); err != nil && ctx.Err() == nil {
@@ -91,9 +88,10 @@ func (v *Volume) fillLoop(ctx context.Context) {
 	}
 }
 
+// fillSegment writes what a segment lacks on nodes that are up.
 func (v *Volume) fillSegment(ctx context.Context, ordinal uint64) error {
 	rec, err := v.segments.Get(ordinal)
-	if err != nil {
+	if err != nil || !v.cluster.canFill(rec.Layout) {
 		return err
 	}
 	layout, filled, err := v.cluster.Fill(ctx, rec.Layout)
@@ -103,9 +101,6 @@ func (v *Volume) fillSegment(ctx context.Context, ordinal uint64) error {
 			return err
 		}
 		v.o.Log.InfoContext(ctx, "missing shards written", "segment", ordinal, "shards", filled, "left", len(layout.Missing))
-	}
-	if err == nil && filled == 0 {
-		err = fmt.Errorf("no node of the %d missing shards is back", len(layout.Missing))
 	}
 	return err
 }

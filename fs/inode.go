@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -67,8 +68,20 @@ func (d *dirtyRanges) put(off int64, data []byte) int64 {
 	return int64(len(merged.data)) - before
 }
 
+// at returns the range that begins at off, or nil.
+func (d dirtyRanges) at(off int64) *dirtyRange {
+	i, ok := slices.BinarySearchFunc(d, off, func(r dirtyRange, at int64) int { return cmp.Compare(r.off, at) })
+	if !ok {
+		return nil
+	}
+	return &d[i]
+}
+
 // cut removes [off, end) and returns how many bytes went.
 func (d *dirtyRanges) cut(off, end int64) int64 {
+	if off >= end {
+		return 0
+	}
 	var gone int64
 	var out dirtyRanges
 	touched := false
@@ -96,7 +109,7 @@ func (d *dirtyRanges) cut(off, end int64) int64 {
 func (d dirtyRanges) overlapping(off, end int64) dirtyRanges {
 	var out dirtyRanges
 	for _, r := range d {
-		if r.end() <= off {
+		if r.end() <= off || off >= end {
 			continue
 		}
 		if r.off >= end {
@@ -137,9 +150,14 @@ func (n *inode) view(a *meta.Attr) {
 	}
 	if !n.mtime.IsZero() {
 		t := meta.TimeOf(n.mtime)
-		a.Mtime, a.Ctime = t, t
+		a.Mtime = t
+		if later(t, a.Ctime) { // else changed otherwise since
+			a.Ctime = t
+		}
 	}
 }
+
+func later(a, b meta.Time) bool { return a.Sec > b.Sec || a.Sec == b.Sec && a.Nsec > b.Nsec }
 
 func (n *inode) pending() bool { return len(n.dirty) > 0 || n.size > 0 || !n.mtime.IsZero() }
 
@@ -199,7 +217,13 @@ func (t *inodeTable) dirtyBefore(at time.Time) []*inode {
 	var found []aged
 	t.mu.Lock()
 	for _, n := range t.byIno {
-		n.mu.Lock()
+		if !n.mu.TryLock() { // busy, perhaps waiting for the disk: nobody else shall wait for it here
+			if at.IsZero() {
+				n.refs++
+				found = append(found, aged{n, time.Time{}})
+			}
+			continue
+		}
 		if n.pending() && (at.IsZero() || n.dirtySince.Before(at)) {
 			n.refs++
 			found = append(found, aged{n, n.dirtySince})

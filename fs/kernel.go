@@ -162,7 +162,7 @@ func (k *kernel) change(ino meta.Ino, in *fuse.SetAttrInCommon) (meta.Change, er
 // them changed it: no set-user-ID, and no set-group-ID where the group may
 // execute (elsewhere that bit means mandatory locking).
 func withoutSetID(a *meta.Attr) (mode uint32, changed bool) {
-	if !a.IsRegular() {
+	if a.IsDir() {
 		return a.Mode, false
 	}
 	mode = a.Mode &^ syscall.S_ISUID

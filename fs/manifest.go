@@ -1,14 +1,12 @@
 package fs
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 
@@ -47,6 +45,9 @@ func decodeManifest(b []byte) (*manifest, error) {
 	}
 	if m.Version > manifestVersion {
 		return nil, fmt.Errorf("%w: manifest version %d", ErrTooNew, m.Version)
+	}
+	if m.Version < 1 {
+		return nil, fmt.Errorf("%w: manifest without a version", ErrDamaged)
 	}
 	for _, f := range m.Files {
 		if f.Name == "" || f.Name != filepath.Base(f.Name) || f.Name == "." || f.Name == ".." || len(f.FileID) != len(sealfs.FileID{}) || f.RawBytes < 0 || f.PlainBytes < 0 {
@@ -106,16 +107,13 @@ func (r *remoteFiles) names() []string {
 	return out
 }
 
-// open returns the sealed bytes of a file, from the nodes or the manifest.
+// open returns the sealed bytes of a file.
 func (r *remoteFiles) open(ctx context.Context, name string) (io.Reader, error) {
 	r.mu.Lock()
 	f, ok := r.files[name]
 	r.mu.Unlock()
 	if !ok {
 		return nil, fs.ErrNotExist
-	}
-	if len(f.Layout) == 0 {
-		return bytes.NewReader(f.Inline), nil
 	}
 	l, err := erasure.DecodeLayout(f.Layout)
 	if err != nil {
@@ -186,12 +184,12 @@ func saveManifest(dir string, o Options, b []byte) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, manifestPath), sealed)
+	return o.disk().writeFile(filepath.Join(dir, manifestPath), sealed)
 }
 
 // loadManifest returns nil when the volume has no checkpoint yet.
 func loadManifest(dir string, o Options) (*manifest, error) {
-	sealed, err := os.ReadFile(filepath.Join(dir, manifestPath))
+	sealed, err := o.disk().readFile(filepath.Join(dir, manifestPath))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -334,12 +334,59 @@ func (c *cluster) upCount() int {
 	return n
 }
 
-// deleteSuperblock removes what a failed init has written.
-func (c *cluster) deleteSuperblock(ctx context.Context, slot int) {
-	for _, r := range c.conns {
-		err := r.Del(ctx, superblock.Name(&c.keys.Superblock, slot))
-		if err != nil && !errors.Is(err, zdb.ErrNotFound) {
-			c.log.WarnContext(ctx, "superblock of a failed init stays on a node", "node", r.cfg.URL, "err", err)
+// up reports whether a node answers at present.
+func (c *cluster) up(id erasure.NodeID) bool {
+	for _, s := range c.Status() {
+		if s.ID == id {
+			return s.Up
 		}
 	}
+	return false
+}
+
+// setOne stores a value on one node.
+func (c *cluster) setOne(ctx context.Context, id erasure.NodeID, key, value []byte) error {
+	for _, r := range c.conns {
+		if r.cfg.ID == id {
+			ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+			defer cancel()
+			return r.Set(ctx, key, value)
+		}
+	}
+	return fmt.Errorf("no node %d", id)
+}
+
+// canFill reports whether a node that lacks shards of the object is up.
+func (c *cluster) canFill(l *erasure.Layout) bool {
+	if len(l.Missing) == 0 {
+		return false
+	}
+	for _, s := range c.Status() {
+		if !s.Up {
+			continue
+		}
+		for _, ref := range l.Missing {
+			if n := l.Node(ref); n == s.ID || n == erasure.NoNode {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// deleteSuperblock removes what a failed init has written, as far as the nodes
+// answer soon.
+func (c *cluster) deleteSuperblock(ctx context.Context, slot int) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dialTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, r := range c.conns {
+		wg.Go(func() {
+			err := r.Del(ctx, superblock.Name(&c.keys.Superblock, slot))
+			if err != nil && !errors.Is(err, zdb.ErrNotFound) {
+				c.log.WarnContext(ctx, "superblock of a failed init stays on a node", "node", r.cfg.URL, "err", err)
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -9,8 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/qsfs/qsfs/erasure"
 	"github.com/qsfs/qsfs/fs/blockcache"
@@ -30,14 +29,14 @@ func Create(ctx context.Context, cfg Config, o Options) (err error) {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(o.StateDir, infoFile)); err == nil {
-		return withHint(fmt.Errorf("%w: %s", ErrVolumeExists, o.StateDir), "choose another name, or remove that folder if the volume in it is not needed")
+	if err := o.disk().vacant(o.StateDir); err != nil {
+		return err
 	}
-	undo, err := makeStateDir(o.StateDir)
+	undo, err := o.disk().makeStateDir(o.StateDir)
 	if err != nil {
 		return err
 	}
-	lock, err := lockDir(o.StateDir)
+	lock, err := o.disk().lock(o.StateDir)
 	if err != nil {
 		return err
 	}
@@ -78,35 +77,46 @@ func Create(ctx context.Context, cfg Config, o Options) (err error) {
 	for _, n := range cfg.Nodes {
 		s.Nodes = append(s.Nodes, superblock.Node{ID: uint16(n.ID), URL: n.URL, Group: n.Group, Password: n.Password})
 	}
-	if err := writeState(o.StateDir, st); err != nil {
+	if err := o.disk().writeState(o.StateDir, st); err != nil {
 		return err
 	}
-	if _, err := publish(ctx, c, o, s); err != nil {
-		c.deleteSuperblock(context.WithoutCancel(ctx), s.Slot())
+	if _, _, err := publish(ctx, c, o, s); err != nil {
+		c.deleteSuperblock(ctx, s.Slot())
 		return err
 	}
 	// Last: the folder is a volume's from here on.
-	if err := writeInfo(o.StateDir, s); err != nil {
-		c.deleteSuperblock(context.WithoutCancel(ctx), s.Slot())
+	if err := o.disk().writeInfo(o.StateDir, s); err != nil {
+		c.deleteSuperblock(ctx, s.Slot())
 		return err
 	}
 	return nil
 }
 
-// makeStateDir makes the folder of a volume; undo removes what it made.
-func makeStateDir(dir string) (undo func(), err error) {
-	_, statErr := os.Stat(dir)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+// vacant returns ErrVolumeExists when the folder holds a volume, or part of one:
+// its log may be all that there is of somebody's data.
+func (d disk) vacant(dir string) error {
+	for _, name := range []string{infoFile, stateFile, superblockFile, manifestPath, logFolder, metaFolder} {
+		if d.exists(filepath.Join(dir, name)) {
+			return withHint(fmt.Errorf("%w: %s", ErrVolumeExists, dir), "choose another name, or move that folder away if the volume in it is not needed")
+		}
+	}
+	return nil
+}
+
+// makeStateDir makes the folder of a volume; undo removes what was made in it.
+func (d disk) makeStateDir(dir string) (undo func(), err error) {
+	existed := d.exists(dir)
+	if err := d.makeDir(dir); err != nil {
 		return nil, err
 	}
 	return func() {
 		for _, name := range []string{infoFile, stateFile, superblockFile, manifestPath, lockFile} {
-			os.Remove(filepath.Join(dir, name))
+			d.Remove(filepath.Join(dir, name))
 		}
-		os.RemoveAll(filepath.Join(dir, logFolder))
-		os.RemoveAll(filepath.Join(dir, metaFolder))
-		if statErr != nil {
-			os.Remove(dir)
+		d.RemoveAll(filepath.Join(dir, logFolder))
+		d.RemoveAll(filepath.Join(dir, metaFolder))
+		if !existed {
+			d.Remove(dir)
 		}
 	}, nil
 }
@@ -188,21 +198,21 @@ func (v *Volume) open(ctx context.Context) error {
 
 // openState reads the state folder and connects to the nodes.
 func (v *Volume) openState(ctx context.Context) error {
-	info, err := ReadInfo(v.o.StateDir)
+	info, err := v.o.disk().readInfo(v.o.StateDir)
 	v.name = info.Name
 	if err != nil {
 		return withHint(err, `"qsfs ls" shows the volumes of this machine; "qsfs restore" brings one back from its nodes`)
 	}
-	if v.dirLock, err = lockDir(v.o.StateDir); err != nil {
+	if v.dirLock, err = v.o.disk().lock(v.o.StateDir); err != nil {
 		return err
 	}
 	if info.VolumeID != hex.EncodeToString(v.o.Keys.ID[:]) {
 		return withHint(fmt.Errorf("%w: it is not that of volume %s", ErrWrongKey, info.Name), "check the words, or the key file")
 	}
-	if v.state, err = readState(v.o.StateDir); err != nil {
+	if v.state, err = v.o.disk().readState(v.o.StateDir); err != nil {
 		return err
 	}
-	if v.super, err = readSuperblockFile(v.o.StateDir, v.o.Keys); err != nil {
+	if v.super, err = v.o.disk().readSuperblockFile(v.o.StateDir, v.o.Keys); err != nil {
 		return withHint(fmt.Errorf("%w: local superblock: %w", ErrDamaged, err), `move the folder %s away and run "qsfs restore"`, v.o.StateDir)
 	}
 	v.geometry = erasure.Geometry{Data: v.super.Data, Parity: v.super.Parity, ShardBytes: v.super.ShardBytes}
@@ -222,12 +232,18 @@ func nodesOf(s *superblock.Superblock) []NodeConfig {
 // since this folder last held it, so that the folder's state must be replaced.
 func (v *Volume) claim(ctx context.Context) (adopt bool, err error) {
 	// Asked before the lease, so that too few nodes or a newer format change nothing.
-	if _, err := v.newestSuperblock(ctx); err != nil {
+	before, err := v.newestSuperblock(ctx)
+	if err != nil {
 		return false, err
 	}
+	var settle time.Duration
+	if v.cluster.exclusive() {
+		settle = -1 // nobody else can reach the nodes: no race to settle
+	}
 	v.lease, err = lease.Acquire(ctx, lease.Options{
-		Nodes: v.cluster, Key: v.o.Keys.Lease, WriterID: v.state.writerID(), Holder: v.o.HolderName,
-		Quorum: v.cluster.quorum, TTL: v.o.LeaseTTL, Steal: v.o.Steal || v.cluster.exclusive(), MinEpoch: v.super.Epoch + 1,
+		Settle: settle,
+		Nodes:  v.cluster, Key: v.o.Keys.Lease, WriterID: v.state.writerID(), Holder: v.o.HolderName,
+		Quorum: v.cluster.quorum, TTL: v.o.LeaseTTL, Steal: v.o.Steal || v.cluster.exclusive(), MinEpoch: max(v.super.Epoch, before.newest.Epoch) + 1,
 		Waiting: v.o.Waiting, Rand: entropy, Log: v.o.Log,
 	})
 	if errors.Is(err, lease.ErrHeld) {
@@ -277,11 +293,11 @@ func (v *Volume) newestSuperblock(ctx context.Context) (found, error) {
 // adopt replaces the local state by what the newest superblock leads to.
 func (v *Volume) adopt(ctx context.Context) error {
 	for _, folder := range []string{metaFolder, logFolder} {
-		if err := os.RemoveAll(filepath.Join(v.o.StateDir, folder)); err != nil {
+		if err := v.o.Disk.RemoveAll(filepath.Join(v.o.StateDir, folder)); err != nil {
 			return err
 		}
 	}
-	if err := os.Remove(filepath.Join(v.o.StateDir, manifestPath)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := v.o.disk().removeIfThere(filepath.Join(v.o.StateDir, manifestPath)); err != nil {
 		return err
 	}
 	if len(v.super.Manifest) == 0 {
@@ -305,17 +321,16 @@ func (v *Volume) openStore() error {
 		return err
 	}
 	dir := filepath.Join(v.o.StateDir, metaFolder)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := v.o.disk().makeDir(dir); err != nil {
 		return err
 	}
 	v.remote = &remoteFiles{cluster: v.cluster, files: map[string]manifestFile{}}
 	v.gridFiles = map[sealfs.FileID]gridFile{}
-	if m != nil {
-		if err := v.takeManifest(m, dir); err != nil {
-			return err
-		}
+	inline, err := v.takeManifest(m, dir)
+	if err != nil {
+		return err
 	}
-	v.metaFS = sealfs.New(vfs.Default, v.o.Keys.Metadata, sealfs.Options{
+	v.metaFS = sealfs.New(v.o.Disk, v.o.Keys.Metadata, sealfs.Options{
 		RemoteDir: dir, Remote: v.remote.size, RemoteNames: v.remote.names,
 		Fetch: func(ctx context.Context, name string) error {
 			r, err := v.remote.open(ctx, name)
@@ -325,6 +340,11 @@ func (v *Volume) openStore() error {
 			return v.metaFS.WriteRaw(filepath.Join(dir, name), r)
 		},
 	})
+	for _, f := range inline {
+		if err := v.metaFS.WriteRaw(filepath.Join(dir, f.Name), bytes.NewReader(f.Inline)); err != nil {
+			return fmt.Errorf("metadata file %s: %w", f.Name, err)
+		}
+	}
 	v.store, err = meta.Open(meta.Options{Dir: dir, FS: v.metaFS, CacheBytes: v.o.MemoryBytes / 8, Log: v.o.Log})
 	if err != nil {
 		return err
@@ -332,7 +352,7 @@ func (v *Volume) openStore() error {
 	logDir := filepath.Join(v.o.StateDir, logFolder)
 	v.segments, err = segment.NewReader(segment.Options{
 		Key: &v.o.Keys.Data, LogDir: logDir, CacheDir: v.o.CacheDir, CacheBytes: v.o.CacheBytes,
-		Pool: v.cluster, Record: v.segmentRecord, Log: v.o.Log,
+		Disk: v.o.Disk, Pool: v.cluster, Record: v.segmentRecord, Log: v.o.Log,
 	})
 	if err != nil {
 		return err
@@ -341,27 +361,32 @@ func (v *Volume) openStore() error {
 	return nil
 }
 
-// takeManifest learns which metadata files are on the nodes. Of a store that
-// was opened here before, files that are not here any more are not wanted.
-func (v *Volume) takeManifest(m *manifest, dir string) error {
-	names, err := os.ReadDir(dir)
+// takeManifest learns which metadata files are on the nodes, and returns those
+// that the manifest itself holds when the store's folder is empty and wants them.
+func (v *Volume) takeManifest(m *manifest, dir string) (inline []manifestFile, err error) {
+	if m == nil {
+		return nil, nil
+	}
+	names, err := v.o.disk().list(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	fresh := len(names) == 0 || v.state.LastEpoch == 0
 	for _, f := range m.Files {
-		if f.Layout != nil {
-			l, err := erasure.DecodeLayout(f.Layout)
-			if err != nil {
-				return fmt.Errorf("manifest: %s: %w", f.Name, err)
-			}
-			v.gridFiles[sealfs.FileID(f.FileID)] = gridFile{layout: l}
+		if f.Layout == nil {
+			inline = append(inline, f)
+			continue
 		}
-		if fresh || f.Layout != nil {
-			v.remote.files[f.Name] = f
+		l, err := erasure.DecodeLayout(f.Layout)
+		if err != nil {
+			return nil, fmt.Errorf("manifest: %s: %w", f.Name, err)
 		}
+		v.gridFiles[sealfs.FileID(f.FileID)] = gridFile{layout: l}
+		v.remote.files[f.Name] = f
 	}
-	return nil
+	if len(names) > 0 {
+		inline = nil
+	}
+	return inline, nil
 }
 
 // replayLocal brings the store up to the end of the local log.
@@ -369,10 +394,10 @@ func (v *Volume) replayLocal(ctx context.Context) (wal.Recovered, error) {
 	from := v.store.Position()
 	// After a kill the end of the log may be in the page cache only, and what
 	// the store makes of it must not reach the disk before it.
-	if err := syncFiles(filepath.Join(v.o.StateDir, logFolder)); err != nil {
+	if err := v.o.disk().syncFiles(filepath.Join(v.o.StateDir, logFolder)); err != nil {
 		return wal.Recovered{}, fmt.Errorf("sync the log: %w", err)
 	}
-	r, err := wal.Replay(vfs.Default, filepath.Join(v.o.StateDir, logFolder), &v.o.Keys.Data, from, func(e wal.Entry) error {
+	r, err := wal.Replay(v.o.Disk, filepath.Join(v.o.StateDir, logFolder), &v.o.Keys.Data, from, func(e wal.Entry) error {
 		if e.Kind == wal.KindBlock {
 			return nil
 		}
@@ -410,7 +435,7 @@ func (v *Volume) replayRemote(ctx context.Context) (wal.Recovered, error) {
 		err := v.replayObject(ctx, v.super.Epoch, ordinal, nil, &r)
 		if errors.Is(err, erasure.ErrNotFound) {
 			v.o.Log.InfoContext(ctx, "end of the log on the nodes", "segment", ordinal)
-			r.Next = max(r.Next, ordinal)
+			r.Next = max(r.Next, ordinal+1) // part of it may be there
 			return r, nil
 		}
 		if err != nil {
@@ -434,14 +459,22 @@ func (v *Volume) replayObject(ctx context.Context, epoch uint32, ordinal uint64,
 		}
 		rec = segment.Record{Epoch: epoch, SizeBytes: layout.SizeBytes, Layout: &layout}
 	}
-	at := &objectAt{ctx: ctx, cluster: v.cluster, layout: rec.Layout}
 	from := uint32(0)
 	if pos := v.store.Position(); pos.Segment == ordinal {
 		from = pos.Offset
 	} else if ordinal < pos.Segment {
-		return v.adoptSegment(ordinal, rec, at)
+		return v.adoptSegment(ordinal, rec, &objectAt{ctx: ctx, cluster: v.cluster, layout: rec.Layout})
 	}
-	res, err := wal.Scan(at, rec.SizeBytes, &v.o.Keys.Data, from, func(e wal.Entry) error {
+	// Read whole before any of it is replayed: one whose upload was cut short is
+	// as if it was not there.
+	if rec.SizeBytes > wal.MaxSegmentBytes {
+		return fmt.Errorf("%w: segment %d of %d bytes", ErrDamaged, ordinal, rec.SizeBytes)
+	}
+	whole := make([]byte, rec.SizeBytes)
+	if err := v.cluster.ReadAt(ctx, rec.Layout, whole, 0); err != nil {
+		return fmt.Errorf("segment %d: %w", ordinal, err)
+	}
+	res, err := wal.Scan(bytes.NewReader(whole), rec.SizeBytes, &v.o.Keys.Data, from, func(e wal.Entry) error {
 		if e.Kind == wal.KindBlock {
 			return nil
 		}
@@ -460,7 +493,7 @@ func (v *Volume) replayObject(ctx context.Context, epoch uint32, ordinal uint64,
 	rec.ID = res.Header.ID
 	v.adopted = append(v.adopted, adoptedSegment{ordinal, rec})
 	r.Prev, r.PrevEnd, r.Epoch = res.Header.ID, 0, epoch
-	r.Next, r.End = max(r.Next, ordinal+1), wal.Position{Segment: ordinal, Offset: res.End}
+	r.Next, r.End = max(r.Next, ordinal+1, v.store.Position().Segment+1), wal.Position{Segment: ordinal, Offset: res.End}
 	return nil
 }
 
@@ -492,7 +525,7 @@ func (v *Volume) openLog(ctx context.Context, r wal.Recovered, adopt bool) error
 	}
 	var err error
 	v.log, err = wal.Open(wal.Options{
-		Dir: logDir, Key: v.o.Keys.Data, Epoch: v.lease.Epoch, Next: next, Prev: r.Prev, PrevEnd: r.PrevEnd,
+		FS: v.o.Disk, Dir: logDir, Key: v.o.Keys.Data, Epoch: v.lease.Epoch, Next: next, Prev: r.Prev, PrevEnd: r.PrevEnd,
 		Log: v.o.Log, OnClosed: v.segmentClosed,
 	})
 	if err != nil {
@@ -552,7 +585,7 @@ func (v *Volume) countSegments() error {
 
 // queueLocal queues the segments of earlier runs that are not on the nodes.
 func (v *Volume) queueLocal(ctx context.Context, logDir string, next uint64) error {
-	ordinals, err := wal.List(vfs.Default, logDir)
+	ordinals, err := wal.List(v.o.Disk, logDir)
 	if err != nil {
 		return err
 	}
@@ -584,7 +617,7 @@ var errData = errors.New("has data")
 // inspect reads a local segment's header and finds whether it holds anything
 // but bookkeeping.
 func (v *Volume) inspect(path string) (wal.Closed, bool, error) {
-	f, err := os.Open(path)
+	f, err := v.o.Disk.Open(path)
 	if err != nil {
 		return wal.Closed{}, false, err
 	}
@@ -612,7 +645,11 @@ func (v *Volume) inspect(path string) (wal.Closed, bool, error) {
 // takeOver makes this process the writer for all who read the nodes.
 func (v *Volume) takeOver(ctx context.Context) error {
 	next := *v.super
-	tail, open, err := v.tail(v.super.ReplaySegment)
+	first := v.super.ReplaySegment
+	for _, s := range v.super.Tail {
+		first = min(first, s.Ordinal) // the checkpoint lacks its record
+	}
+	tail, open, err := v.tail(first)
 	if err != nil {
 		return err
 	}
@@ -621,5 +658,5 @@ func (v *Volume) takeOver(ctx context.Context) error {
 		return err
 	}
 	v.state.LastEpoch, v.state.Clean = v.lease.Epoch, false
-	return writeState(v.o.StateDir, v.state)
+	return v.o.disk().writeState(v.o.StateDir, v.state)
 }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/qsfs/qsfs/erasure"
 	"github.com/qsfs/qsfs/identity/keys"
 )
@@ -73,6 +75,9 @@ type Options struct {
 	Keys     *keys.Volume
 	Dial     Dialer
 
+	// Disk is the local disk; nil means the machine's.
+	Disk vfs.FS
+
 	CacheBytes     int64         // local copies of what the nodes have; 0 means a tenth of the free disk, at most 20 GiB
 	MemoryBytes    int64         // dirty data, block cache, metadata cache; 0 means 512 MiB
 	MaxStagedBytes int64         // log not yet on the nodes, beyond which writers wait; 0 means a quarter of the free disk, at most 16 GiB
@@ -87,7 +92,12 @@ type Options struct {
 	Waiting func(holder string, atMost time.Duration)
 }
 
+func (o Options) disk() disk { return disk{o.Disk} }
+
 func (o Options) withDefaults() Options {
+	if o.Disk == nil {
+		o.Disk = vfs.Default
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -107,7 +117,7 @@ func (o Options) withDefaults() Options {
 		host, _ := os.Hostname()
 		o.HolderName = fmt.Sprintf("%s (process %d)", host, os.Getpid())
 	}
-	free := freeBytes(existingParent(o.StateDir))
+	free := o.disk().freeBytes(o.disk().existingParent(o.StateDir))
 	if o.CacheBytes == 0 {
 		o.CacheBytes = min(free/10, 20<<30)
 	}
@@ -121,9 +131,9 @@ func (o Options) withDefaults() Options {
 var entropy = rand.Reader
 
 // existingParent is the nearest folder at or above dir that exists.
-func existingParent(dir string) string {
+func (d disk) existingParent(dir string) string {
 	for {
-		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+		if d.exists(dir) || dir == filepath.Dir(dir) {
 			return dir
 		}
 		dir = filepath.Dir(dir)

@@ -3,6 +3,7 @@ package fs
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/qsfs/qsfs/fs/meta"
 )
@@ -81,13 +82,26 @@ func (o *orphans) take() []meta.Ino {
 	return free
 }
 
+// putBack queues again what could not be reclaimed.
+func (o *orphans) putBack(ino meta.Ino) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.free = append(o.free, ino)
+}
+
+// reclaimRetry is how often it is tried again.
+const reclaimRetry = 10 * time.Second
+
 // reclaimLoop removes the data of inodes that nothing refers to.
 func (v *Volume) reclaimLoop(ctx context.Context) {
+	retry := time.NewTicker(reclaimRetry)
+	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-v.orphans.ready:
+		case <-retry.C:
 		}
 		for _, ino := range v.orphans.take() {
 			if ctx.Err() != nil || v.writable() != nil {
@@ -100,7 +114,8 @@ func (v *Volume) reclaimLoop(ctx context.Context) {
 				v.inodes.put(n)
 			}
 			if err := v.store.Reclaim(ino); err != nil {
-				v.o.Log.WarnContext(ctx, "unlinked inode not reclaimed", "inode", ino, "err", err)
+				v.o.Log.WarnContext(ctx, "unlinked inode not reclaimed yet", "inode", ino, "err", err)
+				v.orphans.putBack(ino)
 			}
 		}
 	}

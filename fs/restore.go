@@ -51,8 +51,8 @@ func Restore(ctx context.Context, name string, seeds []NodeConfig, o Options, ro
 	if ro.Progress == nil {
 		ro.Progress = func(RestoreProgress) {}
 	}
-	if _, err := os.Stat(filepath.Join(o.StateDir, infoFile)); err == nil {
-		return report, withHint(fmt.Errorf("%w: %s", ErrVolumeExists, o.StateDir), "mount it, or restore under another name")
+	if err := o.disk().vacant(o.StateDir); err != nil {
+		return report, err
 	}
 	ro.Progress(RestoreProgress{Stage: "superblock"})
 	s, value, up, err := findVolume(ctx, seeds, o)
@@ -67,7 +67,7 @@ func Restore(ctx context.Context, name string, seeds []NodeConfig, o Options, ro
 	if ro.DryRun {
 		return report, nil
 	}
-	undo, err := makeStateDir(o.StateDir)
+	undo, err := o.disk().makeStateDir(o.StateDir)
 	if err != nil {
 		return report, err
 	}
@@ -81,15 +81,15 @@ func Restore(ctx context.Context, name string, seeds []NodeConfig, o Options, ro
 	if err != nil {
 		return report, err
 	}
-	if err := writeState(o.StateDir, st); err != nil {
+	if err := o.disk().writeState(o.StateDir, st); err != nil {
 		return report, err
 	}
-	if err := writeSuperblockFile(o.StateDir, s.Slot(), value); err != nil {
+	if err := o.disk().writeSuperblockFile(o.StateDir, s.Slot(), value); err != nil {
 		return report, err
 	}
 	local := *s
 	local.Name = name
-	if err := writeInfo(o.StateDir, &local); err != nil {
+	if err := o.disk().writeInfo(o.StateDir, &local); err != nil {
 		return report, err
 	}
 	if !ro.Full {

@@ -11,11 +11,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/qsfs/qsfs/fs/superblock"
 	"github.com/qsfs/qsfs/identity/keys"
@@ -64,9 +63,11 @@ const (
 )
 
 // ReadInfo reads volume.json of a state folder.
-func ReadInfo(stateDir string) (Info, error) {
+func ReadInfo(stateDir string) (Info, error) { return disk{vfs.Default}.readInfo(stateDir) }
+
+func (d disk) readInfo(stateDir string) (Info, error) {
 	var info Info
-	b, err := os.ReadFile(filepath.Join(stateDir, infoFile))
+	b, err := d.readFile(filepath.Join(stateDir, infoFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return info, fmt.Errorf("%w: no volume in %s", ErrVolumeNotFound, stateDir)
 	}
@@ -79,10 +80,13 @@ func ReadInfo(stateDir string) (Info, error) {
 	if info.Version > stateVersion {
 		return info, fmt.Errorf("%w: %s has version %d", ErrTooNew, infoFile, info.Version)
 	}
+	if info.Version < 1 || info.VolumeID == "" {
+		return info, fmt.Errorf("%w: %s", ErrDamaged, infoFile)
+	}
 	return info, nil
 }
 
-func writeInfo(dir string, s *superblock.Superblock) error {
+func (d disk) writeInfo(dir string, s *superblock.Superblock) error {
 	info := Info{
 		Version: stateVersion, Name: s.Name, VolumeID: hex.EncodeToString(s.VolumeID),
 		CreatedAt: s.CreatedAt, Data: s.Data, Parity: s.Parity,
@@ -90,12 +94,12 @@ func writeInfo(dir string, s *superblock.Superblock) error {
 	for _, n := range s.Nodes {
 		info.Nodes = append(info.Nodes, InfoNode{ID: n.ID, URL: n.URL, Group: n.Group})
 	}
-	return writeJSON(filepath.Join(dir, infoFile), info)
+	return d.writeJSON(filepath.Join(dir, infoFile), info)
 }
 
-func readState(dir string) (localState, error) {
+func (d disk) readState(dir string) (localState, error) {
 	var st localState
-	b, err := os.ReadFile(filepath.Join(dir, stateFile))
+	b, err := d.readFile(filepath.Join(dir, stateFile))
 	if err != nil {
 		return st, err
 	}
@@ -124,75 +128,25 @@ func (st *localState) writerID() []byte {
 	return id
 }
 
-func writeState(dir string, st localState) error {
-	return writeJSON(filepath.Join(dir, stateFile), st)
+func (d disk) writeState(dir string, st localState) error {
+	return d.writeJSON(filepath.Join(dir, stateFile), st)
 }
 
-func writeJSON(path string, v any) error {
+func (d disk) writeJSON(path string, v any) error {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	return writeFile(path, append(b, '\n'))
-}
-
-// writeFile replaces path whole, durably.
-func writeFile(path string, b []byte) error {
-	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		os.Remove(tmp)
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// lockDir makes this process the only user of a state folder.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, withHint(fmt.Errorf("%w: another process on this machine uses %s", ErrLocked, dir),
-				`"qsfs status" shows where it is mounted; "qsfs umount" ends it`)
-		}
-		return nil, err
-	}
-	return f, nil
+	return d.writeFile(path, append(b, '\n'))
 }
 
 // writeSuperblockFile keeps the newest superblock beside the volume.
-func writeSuperblockFile(dir string, slot int, value []byte) error {
-	return writeFile(filepath.Join(dir, superblockFile), append([]byte{byte(slot)}, value...))
+func (d disk) writeSuperblockFile(dir string, slot int, value []byte) error {
+	return d.writeFile(filepath.Join(dir, superblockFile), append([]byte{byte(slot)}, value...))
 }
 
-func readSuperblockFile(dir string, k *keys.Volume) (*superblock.Superblock, error) {
-	b, err := os.ReadFile(filepath.Join(dir, superblockFile))
+func (d disk) readSuperblockFile(dir string, k *keys.Volume) (*superblock.Superblock, error) {
+	b, err := d.readFile(filepath.Join(dir, superblockFile))
 	if err != nil {
 		return nil, err
 	}
@@ -200,27 +154,6 @@ func readSuperblockFile(dir string, k *keys.Volume) (*superblock.Superblock, err
 		return nil, fmt.Errorf("%w: %s", ErrDamaged, superblockFile)
 	}
 	return superblock.Open(b[1:], int(b[0]), k)
-}
-
-// syncFiles makes the files of a folder durable; a folder that is not there has none.
-func syncFiles(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		f, err := os.Open(filepath.Join(dir, e.Name()))
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
-			return err
-		}
-	}
-	return syncDir(dir)
 }
 
 const localSaltBytes = 32
@@ -266,14 +199,4 @@ func localAEAD(k *keys.Volume, salt []byte) (cipher.AEAD, error) {
 		return nil, err
 	}
 	return cipher.NewGCM(block)
-}
-
-// freeBytes is what an unprivileged process may still write below dir; 0 when
-// that can't be told.
-func freeBytes(dir string) int64 {
-	var st unix.Statfs_t
-	if unix.Statfs(dir, &st) != nil {
-		return 0
-	}
-	return int64(st.Bavail) * st.Bsize
 }

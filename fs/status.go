@@ -90,7 +90,7 @@ func (v *Volume) usage() (usedBytes, inodes int64) {
 func (v *Volume) freeGridBytes() int64 {
 	sp := v.cluster.Space(v.geometry)
 	if !sp.Known {
-		return max(min(freeBytes(v.o.StateDir)-minFreeBytes, v.o.MaxStagedBytes), 0)
+		return max(min(v.o.disk().freeBytes(v.o.StateDir)-minFreeBytes, v.o.MaxStagedBytes), 0)
 	}
 	return max(sp.FreeBytes-v.StagedBytes(), 0)
 }

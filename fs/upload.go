@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sys/unix"
 
 	"github.com/qsfs/qsfs/erasure"
+	"github.com/qsfs/qsfs/fs/lease"
 	"github.com/qsfs/qsfs/fs/segment"
 	"github.com/qsfs/qsfs/fs/wal"
 )
@@ -162,6 +163,9 @@ func (u *uploads) admit(ctx context.Context, maxBytes int64, stall time.Duration
 		if errors.Is(err, erasure.ErrNoSpace) {
 			return fmt.Errorf("%w on the nodes: %w", ErrNoSpace, err)
 		}
+		if hopeless(err) {
+			return err
+		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -183,7 +187,7 @@ func (u *uploads) wait(ctx context.Context, progress func(SyncProgress)) error {
 	upTo := u.jobs[len(u.jobs)-1].Ordinal
 	u.urgentTo = max(u.urgentTo, upTo)
 	for _, j := range u.jobs {
-		j.notTill = time.Time{} // a person waits: try at once
+		j.notTill, j.err = time.Time{}, nil // somebody waits: try at once
 	}
 	u.cond.Broadcast()
 	defer u.wakeOn(ctx)()
@@ -206,7 +210,7 @@ func (u *uploads) wait(ctx context.Context, progress func(SyncProgress)) error {
 		if ctx.Err() != nil {
 			return errors.Join(ctx.Err(), u.blockedLocked())
 		}
-		if err := u.blockedLocked(); errors.Is(err, erasure.ErrNoSpace) {
+		if err := u.blockedLocked(); hopeless(err) {
 			return err
 		}
 		if u.stopped {
@@ -214,6 +218,11 @@ func (u *uploads) wait(ctx context.Context, progress func(SyncProgress)) error {
 		}
 		u.cond.Wait()
 	}
+}
+
+// hopeless reports whether waiting for an upload that failed so is of no use.
+func hopeless(err error) bool {
+	return errors.Is(err, erasure.ErrNoSpace) || errors.Is(err, ErrReadOnly) || errors.Is(err, lease.ErrLost)
 }
 
 // wakeOn wakes all waiters when ctx ends; the returned function ends that.
@@ -261,14 +270,16 @@ func (v *Volume) upload(ctx context.Context, j *job) error {
 	if err := v.lease.Check(ctx); err != nil {
 		return err
 	}
-	f, err := os.Open(j.Path)
+	f, err := v.o.Disk.Open(j.Path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	layout, err := v.cluster.Put(ctx, segment.ObjectID(j.Epoch, j.Ordinal), f, j.SizeBytes, v.geometry)
-	// What users read of it they find as plaintext in the cache of the mount. A hint.
-	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+	if fd := f.Fd(); fd != vfs.InvalidFd {
+		// What users read of it they find as plaintext in the cache of the mount. A hint.
+		_ = unix.Fadvise(int(fd), 0, 0, unix.FADV_DONTNEED)
+	}
 	if err != nil {
 		return err
 	}

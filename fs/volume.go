@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +37,7 @@ type Volume struct {
 	metaFS   *sealfs.FS
 	cluster  *cluster
 	lease    *lease.Lease
-	dirLock  *os.File
+	dirLock  io.Closer
 	state    localState
 	geometry erasure.Geometry
 
@@ -53,11 +53,12 @@ type Volume struct {
 	// bookkeeping: they need not go to the nodes. Not changed once open.
 	bookkeeping map[uint64]bool
 
-	// superMu serialises checkpoints and superblock writes, and guards super
-	// and superAcks.
-	superMu   sync.Mutex
-	super     *superblock.Superblock
-	superAcks int
+	// superMu serialises checkpoints and superblock writes, and guards super to tried.
+	superMu     sync.Mutex
+	super       *superblock.Superblock
+	superValue  []byte           // super as stored
+	superMissed []erasure.NodeID // the nodes that lack it
+	tried       uint64           // the greatest generation that was written or tried
 	// gridFiles knows the metadata files on the nodes by object; guarded by superMu.
 	gridFiles map[sealfs.FileID]gridFile
 
@@ -224,7 +225,7 @@ func (v *Volume) logFailed(ctx context.Context, err error) {
 
 // checkDisk refuses writes before the local disk is full to the last byte.
 func (v *Volume) checkDisk(ctx context.Context) {
-	free := freeBytes(v.o.StateDir)
+	free := v.o.disk().freeBytes(v.o.StateDir)
 	low := free < minFreeBytes
 	if v.diskLow.Swap(low) != low {
 		v.o.Log.WarnContext(ctx, "local disk", "free_bytes", free, "writes_refused", low)
@@ -297,6 +298,6 @@ func (v *Volume) close(ctx context.Context) error {
 	v.closed.Store(true)
 	errs = append(errs, v.log.Close(context.WithoutCancel(ctx)))
 	errs = append(errs, v.store.Close(), v.metaFS.Close(), v.segments.Close(), v.cluster.Close())
-	errs = append(errs, writeState(v.o.StateDir, v.state), v.dirLock.Close())
+	errs = append(errs, v.o.disk().writeState(v.o.StateDir, v.state), v.dirLock.Close())
 	return errors.Join(errs...)
 }

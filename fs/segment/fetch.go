@@ -3,7 +3,8 @@ package segment
 import (
 	"context"
 	"fmt"
-	"os"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/qsfs/qsfs/erasure"
 	"github.com/qsfs/qsfs/fs/wal"
@@ -36,23 +37,24 @@ func (r *Reader) Fetch(ctx context.Context, ordinal uint64, from Objects) (sizeB
 	}
 	path := wal.Path(r.files.cacheDir, ordinal)
 	tmp := path + tmpSuffix
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	disk := r.files.disk
+	f, err := disk.Create(tmp, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return 0, false, err
 	}
-	defer os.Remove(tmp) // gone already when all went well
+	defer disk.Remove(tmp) // gone already when all went well
 	b := make([]byte, min(rec.SizeBytes, fetchStepBytes))
 	for off := int64(0); off < rec.SizeBytes && err == nil; off += int64(len(b)) {
 		b = b[:min(int64(len(b)), rec.SizeBytes-off)]
 		if err = from.ReadAt(ctx, rec.Layout, b, off); err == nil {
-			_, err = f.WriteAt(b, off)
+			_, err = f.Write(b)
 		}
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
 	if err == nil {
-		err = os.Rename(tmp, path)
+		err = disk.Rename(tmp, path)
 	}
 	if err != nil {
 		return 0, false, err

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -27,6 +27,7 @@ const maxOpenFiles = 128
 // read segments leave the cache when it outgrows its limit. A file may vanish
 // or rot at any time: the reader falls back to the nodes.
 type files struct {
+	disk             vfs.FS
 	logDir, cacheDir string
 	maxBytes         int64
 
@@ -40,7 +41,7 @@ type files struct {
 
 type openFile struct {
 	ordinal uint64
-	f       *os.File
+	f       vfs.File
 	refs    int
 	doomed  bool
 	elem    *list.Element
@@ -52,29 +53,31 @@ type cachedFile struct {
 	elem      *list.Element
 }
 
-func newFiles(logDir, cacheDir string, maxBytes int64) (*files, error) {
+func newFiles(disk vfs.FS, logDir, cacheDir string, maxBytes int64) (*files, error) {
 	fl := &files{
-		logDir: logDir, cacheDir: cacheDir, maxBytes: maxBytes,
+		disk: disk, logDir: logDir, cacheDir: cacheDir, maxBytes: maxBytes,
 		open: map[uint64]*openFile{}, recent: list.New(),
 		cached: map[uint64]*cachedFile{}, used: list.New(),
 	}
-	if err := os.MkdirAll(cacheDir, 0o700); err != nil {
+	if err := disk.MkdirAll(cacheDir, 0o700); err != nil {
 		return nil, fmt.Errorf("segment cache: %w", err)
 	}
 	// What a Fetch that was cut short left behind.
-	leftovers, err := filepath.Glob(filepath.Join(cacheDir, "*"+tmpSuffix))
+	names, err := disk.List(cacheDir)
 	if err != nil {
 		return nil, fmt.Errorf("segment cache: %w", err)
 	}
-	for _, path := range leftovers {
-		os.Remove(path) // one that stays is overwritten or tried again
+	for _, name := range names {
+		if strings.HasSuffix(name, tmpSuffix) {
+			disk.Remove(filepath.Join(cacheDir, name)) // one that stays is overwritten or tried again
+		}
 	}
-	ordinals, err := wal.List(vfs.Default, cacheDir)
+	ordinals, err := wal.List(disk, cacheDir)
 	if err != nil {
 		return nil, fmt.Errorf("segment cache: %w", err)
 	}
 	for _, o := range ordinals {
-		if fi, err := os.Stat(wal.Path(cacheDir, o)); err == nil {
+		if fi, err := disk.Stat(wal.Path(cacheDir, o)); err == nil {
 			fl.addCached(o, fi.Size())
 		}
 	}
@@ -110,9 +113,9 @@ func (fl *files) acquire(ordinal uint64) (*openFile, error) {
 		return of, nil
 	}
 	fl.mu.Unlock()
-	f, err := os.Open(wal.Path(fl.logDir, ordinal))
+	f, err := fl.disk.Open(wal.Path(fl.logDir, ordinal))
 	if errors.Is(err, fs.ErrNotExist) {
-		f, err = os.Open(wal.Path(fl.cacheDir, ordinal))
+		f, err = fl.disk.Open(wal.Path(fl.cacheDir, ordinal))
 	}
 	if err != nil {
 		return nil, err
@@ -145,9 +148,9 @@ func (fl *files) acquire(ordinal uint64) (*openFile, error) {
 }
 
 // removed reports whether the file has no name any more.
-func removed(f *os.File) bool {
+func removed(f vfs.File) bool {
 	var st unix.Stat_t
-	return unix.Fstat(int(f.Fd()), &st) == nil && st.Nlink == 0
+	return f.Fd() != vfs.InvalidFd && unix.Fstat(int(f.Fd()), &st) == nil && st.Nlink == 0
 }
 
 func (fl *files) release(of *openFile) {
@@ -172,16 +175,16 @@ func (fl *files) doom(of *openFile) {
 // retire moves a segment from the log to the cache.
 func (fl *files) retire(ordinal uint64) error {
 	from, to := wal.Path(fl.logDir, ordinal), wal.Path(fl.cacheDir, ordinal)
-	fi, err := os.Stat(from)
+	fi, err := fl.disk.Stat(from)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("retire segment: %w", err)
 	}
-	if fl.maxBytes < fi.Size() || os.MkdirAll(fl.cacheDir, 0o700) != nil || os.Rename(from, to) != nil {
+	if fl.maxBytes < fi.Size() || fl.disk.MkdirAll(fl.cacheDir, 0o700) != nil || fl.disk.Rename(from, to) != nil {
 		// Another file system, or no room: the nodes have it.
-		if err := os.Remove(from); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := fl.disk.Remove(from); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("retire segment: %w", err)
 		}
 		fl.drop(ordinal)
@@ -219,7 +222,7 @@ func (fl *files) forget(ordinal uint64) {
 		fl.used.Remove(c.elem)
 		delete(fl.cached, ordinal)
 		fl.bytes -= c.sizeBytes
-		os.Remove(wal.Path(fl.cacheDir, ordinal)) // one that is gone already is as good
+		fl.disk.Remove(wal.Path(fl.cacheDir, ordinal)) // one that is gone already is as good
 	}
 	if of := fl.open[ordinal]; of != nil {
 		fl.doom(of)

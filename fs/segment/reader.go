@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/qsfs/qsfs/erasure"
@@ -33,6 +34,7 @@ type Held interface {
 // Options of a Reader. All are needed but Log.
 type Options struct {
 	Key      *[32]byte // volume data key
+	Disk     vfs.FS    // of the folders below; nil means the machine's
 	LogDir   string
 	CacheDir string // of the volume
 	// CacheBytes bounds the local copies of segments; half of it goes to whole
@@ -67,7 +69,10 @@ func NewReader(o Options) (*Reader, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	fl, err := newFiles(o.LogDir, CacheDir(o.CacheDir), o.CacheBytes/2)
+	if o.Disk == nil {
+		o.Disk = vfs.Default
+	}
+	fl, err := newFiles(o.Disk, o.LogDir, CacheDir(o.CacheDir), o.CacheBytes/2)
 	if err != nil {
 		return nil, err
 	}
