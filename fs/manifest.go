@@ -83,7 +83,6 @@ func manifestObjectID() (erasure.ObjectID, error) {
 // are fetched when the metadata store first opens them.
 type remoteFiles struct {
 	cluster *cluster
-	dir     string
 
 	mu    sync.Mutex
 	files map[string]manifestFile

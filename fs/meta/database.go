@@ -113,10 +113,10 @@ func (f *flushes) broadcast() {
 	f.changed = make(chan struct{})
 }
 
-func (f *flushes) state() (err error, failures uint64, changed <-chan struct{}) {
+func (f *flushes) state() (failures uint64, changed <-chan struct{}, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.err, f.failures, f.changed
+	return f.failures, f.changed, f.err
 }
 
 // admit waits while there are as many memtables as allowed, for one to be flushed, and returns the error if that fails: left to
@@ -126,9 +126,9 @@ func (s *Store) admit(patience uint64) error {
 	if s.unsampled < s.memTableBytes/16 {
 		return nil
 	}
-	_, before, _ := s.flush.state()
+	before, _, _ := s.flush.state()
 	for {
-		err, failures, changed := s.flush.state()
+		failures, changed, err := s.flush.state()
 		if s.db.Metrics().MemTable.Size < uint64(memTables*s.memTableBytes) {
 			s.unsampled = 0
 			return nil

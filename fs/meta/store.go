@@ -249,7 +249,7 @@ func (s *Store) flushTo(ctx context.Context) (wal.Position, error) {
 	if reached.Compare(durable) <= 0 {
 		return durable, nil
 	}
-	_, before, changed := s.flush.state()
+	before, changed, _ := s.flush.state()
 	flushed, err := s.rotate()
 	if err != nil {
 		return wal.Position{}, err
@@ -266,7 +266,7 @@ func (s *Store) flushTo(ctx context.Context) (wal.Position, error) {
 			return wal.Position{}, ErrClosed
 		}
 		var failures uint64
-		if err, failures, changed = s.flush.state(); err != nil && failures >= before+flushPatience {
+		if failures, changed, err = s.flush.state(); err != nil && failures >= before+flushPatience {
 			return wal.Position{}, fmt.Errorf("flush metadata: %w", err)
 		}
 	}

@@ -65,8 +65,8 @@ func TestHiddenIsNotMarshalled(t *testing.T) {
 
 // A Box in an unexported field shows an address at most, whatever the verb, and is empty for all copies at once.
 func TestBox(t *testing.T) {
-	type pair struct{ a, b [8]byte }
-	v := &pair{a: [8]byte{'l', 'e', 'a', 'k'}}
+	type pair [2][8]byte
+	v := &pair{{'l', 'e', 'a', 'k'}}
 	box := secret.NewBox(v)
 	same := box
 	outer := struct{ box secret.Box[pair] }{box}

@@ -34,13 +34,8 @@ type circuit struct {
 
 // role says which requests a connection carries while there is another for the rest.
 // Replies come in the order of the requests, so a read behind a write would wait for
-// the node's fdatasync.
+// the node's fdatasync. It is true for requests that change something.
 type role bool
-
-const (
-	reads  role = false
-	writes role = true
-)
 
 func roleOf(command string) role { return command == "SET" || command == "DEL" }
 
