@@ -45,15 +45,16 @@ func (v *Volume) checkpointLoop(ctx context.Context) {
 				continue
 			}
 		}
-		if err := v.runCheckpoint(ctx); err != nil && ctx.Err() == nil {
+		if err := v.runCheckpoint(ctx, false); err != nil && ctx.Err() == nil {
 			v.o.Log.WarnContext(ctx, "checkpoint not made", "err", err)
 		}
 	}
 }
 
 // runCheckpoint brings the metadata store to the nodes and writes a superblock
-// that leads to it. Writers are not held up.
-func (v *Volume) runCheckpoint(ctx context.Context) error {
+// that leads to it. Writers are not held up; what is staged goes up when it is
+// due, or at once when urgent.
+func (v *Volume) runCheckpoint(ctx context.Context, urgent bool) error {
 	v.superMu.Lock()
 	defer v.superMu.Unlock()
 	if err := v.writable(); err != nil {
@@ -63,7 +64,7 @@ func (v *Volume) runCheckpoint(ctx context.Context) error {
 	open := v.log.End().Segment
 	// Everything closed so far goes up first, so that the flushed store holds
 	// the records of those segments.
-	if err := v.syncGrid(ctx, nil); err != nil {
+	if err := v.syncGrid(ctx, urgent, nil); err != nil {
 		return err
 	}
 	dir := filepath.Join(v.o.StateDir, checkpointFolder)
@@ -78,7 +79,7 @@ func (v *Volume) runCheckpoint(ctx context.Context) error {
 	// The checkpoint may refer to blocks written since: those go up before the
 	// superblock does. Their records are not in the checkpoint, so the
 	// superblock carries them.
-	if err := v.syncGrid(ctx, nil); err != nil {
+	if err := v.syncGrid(ctx, urgent, nil); err != nil {
 		return err
 	}
 	m, grid, err := v.uploadMetadata(ctx, dir)

@@ -345,7 +345,7 @@ func (v *Volume) syncLog(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.o.StallTimeout)
 	defer cancel()
-	return v.syncGrid(ctx, nil)
+	return v.syncGrid(ctx, true, nil)
 }
 
 // SetAttr changes attributes; a change of size cuts dirty data, too.

@@ -156,7 +156,7 @@ func TestFullNodeDoesNotChurnSuperblocks(t *testing.T) {
 	defer closeVolume(t, v)
 	write(t, v, mkfile(t, v, "f"), 0, randomBytes(1, 1<<20))
 	g.inject([]int{2}, simnode.Fault{Kind: simnode.Full, Op: simnode.Set})
-	if err := v.runCheckpoint(ctx); err != nil {
+	if err := v.runCheckpoint(ctx, true); err != nil {
 		t.Fatal(err)
 	}
 	before := v.generation.Load()

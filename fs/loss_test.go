@@ -79,7 +79,7 @@ func TestLossAfterBusyCheckpoint(t *testing.T) {
 	ino := mkfile(t, v, "late")
 	g.inject(g.all(), simnode.Fault{Kind: simnode.Delay, Op: simnode.Set, Delay: 30 * time.Millisecond})
 	done := make(chan error)
-	go func() { done <- v.runCheckpoint(ctx) }()
+	go func() { done <- v.runCheckpoint(ctx, true) }()
 	const step = 1 << 20
 	for off := 0; off < len(late); off += step {
 		write(t, v, ino, int64(off), late[off:off+step])

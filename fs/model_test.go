@@ -300,7 +300,7 @@ func TestDataPathModel(t *testing.T) {
 				if err := v.Sync(ctx, nil); err != nil {
 					rt.Fatal(err)
 				}
-				if err := v.runCheckpoint(ctx); err != nil {
+				if err := v.runCheckpoint(ctx, true); err != nil {
 					rt.Fatal(err)
 				}
 				for _, f := range files {
@@ -437,7 +437,7 @@ func TestNothingReadable(t *testing.T) {
 	if err := v.store.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.runCheckpoint(ctx); err != nil {
+	if err := v.runCheckpoint(ctx, true); err != nil {
 		t.Fatal(err)
 	}
 	everywhere("checkpointed")

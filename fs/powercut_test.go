@@ -83,7 +83,7 @@ func TestPowerCut(t *testing.T) {
 			}
 			switch {
 			case i%20 == 10:
-				if err := v.runCheckpoint(ctx); err != nil {
+				if err := v.runCheckpoint(ctx, true); err != nil {
 					t.Fatal(err)
 				}
 			case i%15 == 7:

@@ -177,19 +177,22 @@ func (u *uploads) admit(ctx context.Context, maxBytes int64, stall time.Duration
 	return nil
 }
 
-// wait asks for everything queued now to go up and waits for it.
-func (u *uploads) wait(ctx context.Context, progress func(SyncProgress)) error {
+// wait waits until everything queued now is on the nodes; when urgent, it goes
+// up at once.
+func (u *uploads) wait(ctx context.Context, urgent bool, progress func(SyncProgress)) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if len(u.jobs) == 0 {
 		return nil
 	}
 	upTo := u.jobs[len(u.jobs)-1].Ordinal
-	u.urgentTo = max(u.urgentTo, upTo)
-	for _, j := range u.jobs {
-		j.notTill, j.err = time.Time{}, nil // somebody waits: try at once
+	if urgent {
+		u.urgentTo = max(u.urgentTo, upTo)
+		for _, j := range u.jobs {
+			j.notTill, j.err = time.Time{}, nil
+		}
+		u.cond.Broadcast()
 	}
-	u.cond.Broadcast()
 	defer u.wakeOn(ctx)()
 	total := u.bytes
 	for {

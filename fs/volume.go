@@ -237,15 +237,16 @@ func (v *Volume) Sync(ctx context.Context, progress func(SyncProgress)) error {
 	if err := v.flushDirty(time.Time{}); err != nil {
 		return public(err)
 	}
-	return public(v.syncGrid(ctx, progress))
+	return public(v.syncGrid(ctx, true, progress))
 }
 
-// syncGrid waits until the log as it is now is on the nodes.
-func (v *Volume) syncGrid(ctx context.Context, progress func(SyncProgress)) error {
+// syncGrid waits until the log as it is now is on the nodes; when urgent, it
+// goes there at once.
+func (v *Volume) syncGrid(ctx context.Context, urgent bool, progress func(SyncProgress)) error {
 	if _, err := v.log.Cut(ctx); err != nil {
 		return err
 	}
-	return v.uploads.wait(ctx, progress)
+	return v.uploads.wait(ctx, urgent, progress)
 }
 
 // Close makes everything durable here, brings to the nodes what it can until
@@ -273,9 +274,9 @@ func (v *Volume) close(ctx context.Context) error {
 	if !fenced {
 		errs = append(errs, v.flushDirty(time.Time{}), v.log.Sync(ctx, v.log.End()))
 		gridCtx, cancel := context.WithTimeout(ctx, closeGridWait)
-		err := v.syncGrid(gridCtx, nil)
+		err := v.syncGrid(gridCtx, true, nil)
 		if err == nil {
-			err = v.runCheckpoint(gridCtx)
+			err = v.runCheckpoint(gridCtx, true)
 		}
 		if err == nil {
 			v.state.Clean = true
