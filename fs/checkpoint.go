@@ -114,6 +114,7 @@ func (v *Volume) runCheckpoint(ctx context.Context, urgent bool) error {
 		return err
 	}
 	v.gridFiles = grid
+	v.countDegraded()
 	v.checkpointed.Store(appended)
 	if err := saveManifest(v.o.StateDir, v.o, body); err != nil {
 		return err
@@ -217,7 +218,20 @@ func (v *Volume) writeSuperblock(ctx context.Context, next *superblock.Superbloc
 	}
 	v.super, v.superValue, v.superMissed = next, value, missed
 	v.generation.Store(next.Generation)
+	v.countDegraded()
 	return nil
+}
+
+// countDegraded counts what the checkpoint lacks, for the status. superMu is held.
+func (v *Volume) countDegraded() {
+	n := len(v.superMissed)
+	for _, f := range v.gridFiles {
+		n += f.layout.DegradedStripes()
+	}
+	if l, err := erasure.DecodeLayout(v.super.Manifest); err == nil {
+		n += l.DegradedStripes()
+	}
+	v.degraded.Store(int64(n))
 }
 
 // publish writes a superblock to every node, then to the state folder. It
@@ -330,5 +344,6 @@ func (v *Volume) fillCheckpoint(ctx context.Context) error {
 		}
 	}
 	errs = append(errs, v.fillSuperblock(ctx))
+	v.countDegraded()
 	return errors.Join(errs...)
 }

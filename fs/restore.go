@@ -10,6 +10,7 @@ import (
 
 	"github.com/qsfs/qsfs/erasure"
 	"github.com/qsfs/qsfs/fs/superblock"
+	"github.com/qsfs/qsfs/zdb"
 )
 
 // RestoreOptions says how far a restore goes.
@@ -114,6 +115,10 @@ func findVolume(ctx context.Context, seeds []NodeConfig, o Options) (s *superblo
 	f := c.findSuperblock(ctx)
 	noneUp := len(c.dialErrors()) == len(seeds)
 	tooFew := c.tooFew(1)
+	noNamespace := noneUp
+	for _, err := range c.dialErrors() {
+		noNamespace = noNamespace && errors.Is(err, zdb.ErrNamespaceNotFound)
+	}
 	// Closed before the same nodes are opened again: an embedded one is locked.
 	if err := c.Close(); err != nil {
 		return nil, nil, 0, err
@@ -123,6 +128,8 @@ func findVolume(ctx context.Context, seeds []NodeConfig, o Options) (s *superblo
 		return nil, nil, 0, f.tooNew
 	case f.newest == nil && f.foreign > 0:
 		return nil, nil, 0, withHint(fmt.Errorf("%w: the nodes hold a volume that these words do not open", ErrWrongKey), "check the words and their order")
+	case f.newest == nil && noNamespace:
+		return nil, nil, 0, withHint(fmt.Errorf("%w: the named nodes have no such namespace", ErrVolumeNotFound), "check the address and the namespace, the last part of it")
 	case f.newest == nil && noneUp:
 		return nil, nil, 0, tooFew
 	case f.newest == nil:

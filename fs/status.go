@@ -61,6 +61,7 @@ func (v *Volume) Status(context.Context) Status {
 		s.StagedError = err.Error()
 	}
 	s.Stripes, s.DegradedStripes = v.debts.counts()
+	s.DegradedStripes += v.degraded.Load()
 	for _, n := range v.cluster.Status() {
 		ns := NodeStatus{ID: uint16(n.ID), URL: n.Name, Group: n.Group, Up: n.Up, UsedBytes: n.Space.UsedBytes, FreeBytes: -1}
 		if !n.Up {

@@ -92,6 +92,16 @@ func (u *uploads) oldest() time.Time {
 	return u.jobs[0].CreatedAt
 }
 
+// firstOrdinal is that of the oldest staged segment, or none when none is staged.
+func (u *uploads) firstOrdinal(none uint64) uint64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.jobs) == 0 {
+		return none
+	}
+	return min(u.jobs[0].Ordinal, none)
+}
+
 // next waits for a segment that is due; nil when stopped.
 func (u *uploads) next() *job {
 	u.mu.Lock()

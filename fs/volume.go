@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,6 +77,8 @@ type Volume struct {
 
 	badShards chan badShard
 
+	degraded atomic.Int64 // stripes of the checkpoint that lack shards
+
 	readOnly   atomic.Pointer[string]
 	diskLow    atomic.Bool
 	pendingAt  atomic.Int64 // unix nanoseconds at which the open segment got its first byte; 0 none
@@ -127,7 +130,8 @@ func (v *Volume) admit(ctx context.Context, n int) error {
 	if err := v.writable(); err != nil {
 		return err
 	}
-	if v.diskLow.Load() {
+	if v.localRoom() < int64(n) {
+		v.diskLow.Store(true)
 		return fmt.Errorf("%w on the local disk", ErrNoSpace)
 	}
 	if err := v.uploads.admit(ctx, v.o.MaxStagedBytes, v.o.StallTimeout); err != nil {
@@ -137,6 +141,12 @@ func (v *Volume) admit(ctx context.Context, n int) error {
 		return v.flushDirty(time.Time{})
 	}
 	return nil
+}
+
+// localRoom is what may still be written on the local disk: a reserve stays for
+// metadata, deletes and checkpoints, and what is in memory needs its place.
+func (v *Volume) localRoom() int64 {
+	return v.o.disk().freeBytes(v.o.StateDir) - minFreeBytes - v.log.UnwrittenBytes() - v.inodes.dirtyBytes.Load()
 }
 
 // changeable is admit for what changes metadata only: it needs no staging room,
@@ -215,21 +225,59 @@ func (v *Volume) cutAged(ctx context.Context) {
 
 // logFailed judges a log error: a full disk passes, anything else ends writing.
 func (v *Volume) logFailed(ctx context.Context, err error) {
-	if errors.Is(err, wal.ErrNoSpace) {
-		v.diskLow.Store(true)
-		v.o.Log.WarnContext(ctx, "no space for the log", "err", err)
+	if !errors.Is(err, wal.ErrNoSpace) {
+		v.setReadOnly(ctx, "the log can't be written: "+err.Error())
 		return
 	}
-	v.setReadOnly(ctx, "the log can't be written: "+err.Error())
+	if !v.diskLow.Swap(true) {
+		v.o.Log.WarnContext(ctx, "no space for the log", "err", err)
+	}
 }
 
-// checkDisk refuses writes before the local disk is full to the last byte.
+// checkDisk refuses writes before the local disk is full to the last byte, and
+// makes room there while it is.
 func (v *Volume) checkDisk(ctx context.Context) {
-	free := v.o.disk().freeBytes(v.o.StateDir)
-	low := free < minFreeBytes
+	low := v.localRoom() <= 0
 	if v.diskLow.Swap(low) != low {
-		v.o.Log.WarnContext(ctx, "local disk", "free_bytes", free, "writes_refused", low)
+		v.o.Log.WarnContext(ctx, "local disk", "room_bytes", v.localRoom(), "writes_refused", low)
 	}
+	if !low || v.retirable() == 0 && v.segments.CachedBytes() == 0 {
+		return
+	}
+	if err := v.makeRoom(ctx); err != nil && ctx.Err() == nil {
+		v.o.Log.DebugContext(ctx, "no room made on the local disk", "err", err)
+	}
+}
+
+// retirable is how many segments at the front of the log are on the nodes.
+func (v *Volume) retirable() int {
+	ordinals, err := wal.List(v.o.Disk, filepath.Join(v.o.StateDir, logFolder))
+	if err != nil {
+		return 0
+	}
+	n := 0
+	for _, o := range ordinals {
+		rec, err := v.segments.Get(o)
+		if !v.bookkeeping[o] && (err != nil || rec.Layout == nil) || o >= v.log.End().Segment {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+// makeRoom gives the disk back what the nodes have: segments of the log once
+// the metadata store is flushed beyond them, and copies in the cache.
+func (v *Volume) makeRoom(ctx context.Context) error {
+	recorded := v.uploads.firstOrdinal(v.log.End().Segment) // the records before are in the store
+	if err := v.store.Flush(ctx); err != nil {
+		return err
+	}
+	if err := v.retireLog(min(recorded, v.store.DurablePosition().Segment)); err != nil {
+		return err
+	}
+	v.segments.Shrink(2 * minFreeBytes)
+	return nil
 }
 
 // Sync waits until everything written before is on the nodes at write quorum.
@@ -237,7 +285,12 @@ func (v *Volume) Sync(ctx context.Context, progress func(SyncProgress)) error {
 	if err := v.flushDirty(time.Time{}); err != nil {
 		return public(err)
 	}
-	return public(v.syncGrid(ctx, true, progress))
+	err := v.syncGrid(ctx, true, progress)
+	if errors.Is(err, erasure.ErrNoSpace) {
+		return withHint(fmt.Errorf("%w on the nodes: %d bytes wait on the local disk: %w", ErrNoSpace, v.StagedBytes(), cause(err)),
+			"give the nodes more room; what waits goes there by itself then")
+	}
+	return public(err)
 }
 
 // syncGrid waits until the log as it is now is on the nodes; when urgent, it

@@ -216,6 +216,16 @@ func (fl *files) evict() {
 	}
 }
 
+// shrink removes least recently used files until n bytes are free again, or
+// there are none left.
+func (fl *files) shrink(n int64) {
+	fl.mu.Lock()
+	defer fl.mu.Unlock()
+	for upTo := fl.bytes - n; fl.bytes > max(upTo, 0) && fl.used.Len() > 0; {
+		fl.forget(fl.used.Back().Value.(*cachedFile).ordinal)
+	}
+}
+
 // forget removes a cached file. mu is held.
 func (fl *files) forget(ordinal uint64) {
 	if c := fl.cached[ordinal]; c != nil {

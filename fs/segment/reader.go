@@ -273,6 +273,16 @@ func (r *Reader) readShardAt(ctx context.Context, b []byte, l *erasure.Layout, s
 // longer needs, from the log to the cache.
 func (r *Reader) Retire(ordinal uint64) error { return r.files.retire(ordinal) }
 
+// CachedBytes is how much the cached segments take on the disk.
+func (r *Reader) CachedBytes() int64 {
+	r.files.mu.Lock()
+	defer r.files.mu.Unlock()
+	return r.files.bytes
+}
+
+// Shrink gives n bytes of the cache back to the disk.
+func (r *Reader) Shrink(n int64) { r.files.shrink(n) }
+
 // Close closes the local copies.
 func (r *Reader) Close() error {
 	r.files.close()

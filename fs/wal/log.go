@@ -297,6 +297,13 @@ func (l *Log) PendingBytes() int64 {
 	return l.open.pendingBytes
 }
 
+// UnwrittenBytes is how much of what was appended is not in a file yet.
+func (l *Log) UnwrittenBytes() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.appendedBytes - l.writtenBytes
+}
+
 // ReadBlock appends the block at a to dst when its segment is still in memory. ErrNotHeld: it is not, so its file, if it
 // was ever in this log, is complete.
 func (l *Log) ReadBlock(dst []byte, a Addr) ([]byte, error) {
