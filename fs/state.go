@@ -1,10 +1,6 @@
 package fs
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -16,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/qsfs/qsfs/fs/envelope"
 	"github.com/qsfs/qsfs/fs/superblock"
 	"github.com/qsfs/qsfs/identity/keys"
 )
@@ -156,47 +153,18 @@ func (d disk) readSuperblockFile(dir string, k *keys.Volume) (*superblock.Superb
 	return superblock.Open(b[1:], int(b[0]), k)
 }
 
-const localSaltBytes = 32
+const localLabel = "qsfs/v1/local"
 
-// localSeal encrypts a small file of the state folder: 32 random bytes of salt,
-// then AES-256-GCM under HKDF-SHA-512(superblock key, "qsfs/v1/local" || salt)
-// with a zero nonce, since each key seals once, and the file's name as
-// associated data.
+// localSeal encrypts a small file of the state folder: an envelope under the
+// superblock key, the file's name being the place.
 func localSeal(k *keys.Volume, name string, plain []byte) ([]byte, error) {
-	out := make([]byte, localSaltBytes, localSaltBytes+len(plain)+16)
-	if _, err := io.ReadFull(entropy, out); err != nil {
-		return nil, err
-	}
-	aead, err := localAEAD(k, out)
-	if err != nil {
-		return nil, err
-	}
-	return aead.Seal(out, make([]byte, 12), plain, []byte(name)), nil
+	return envelope.Seal(&k.Superblock, localLabel, []byte(name), plain, entropy)
 }
 
 func localOpen(k *keys.Volume, name string, sealed []byte) ([]byte, error) {
-	if len(sealed) < localSaltBytes {
-		return nil, fmt.Errorf("%w: %s: %d bytes", ErrDamaged, name, len(sealed))
-	}
-	aead, err := localAEAD(k, sealed[:localSaltBytes])
+	plain, err := envelope.Open(&k.Superblock, localLabel, []byte(name), sealed)
 	if err != nil {
-		return nil, err
-	}
-	plain, err := aead.Open(nil, make([]byte, 12), sealed[localSaltBytes:], []byte(name))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s does not open", ErrDamaged, name)
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, name, err)
 	}
 	return plain, nil
-}
-
-func localAEAD(k *keys.Volume, salt []byte) (cipher.AEAD, error) {
-	key, err := hkdf.Key(sha512.New, k.Superblock[:], nil, "qsfs/v1/local"+string(salt), 32)
-	if err != nil {
-		return nil, err
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
 }

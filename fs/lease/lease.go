@@ -30,15 +30,11 @@
 // than TTL, is what the fencing epoch is for: it is in every object name and
 // superblock slot and keeps writers of different epochs from damaging each other.
 //
-// # Stored value (integers little endian; offsets and sizes in bytes)
+// # Stored value
 //
-//	offset  size  field
-//	     0    32  salt, random, fresh for every write
-//	    32     -  AES-256-GCM of the plaintext, 16-byte tag at the end
-//
-// The key is HKDF-SHA-512(lease key, "qsfs/v1/lease" || salt); nonce zero, since
-// each key seals one message; the record's name is the associated data.
-// Plaintext: magic "QLEA", version 1 (2 bytes), JSON of Record, at most 4 KiB.
+// In an envelope (fs/envelope) under the lease key, label "qsfs/v1/lease", the
+// record's name being the place: magic "QLEA", version 1 (2 bytes, little endian),
+// JSON of Record, at most 4 KiB.
 package lease
 
 import (

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/qsfs/qsfs/fs/envelope"
 )
 
 // node is a storage node that may be down, slow, or lie.
@@ -328,13 +330,12 @@ func TestTooNewOnNodes(t *testing.T) {
 // sealVersion seals a record of another version of the format.
 func sealVersion(t *testing.T, version byte) []byte {
 	t.Helper()
-	salt := bytes.Repeat([]byte{3}, saltBytes)
-	aead, err := newAEAD(&testKey, salt)
+	plain := append([]byte("QLEA"), version, 0, '{', '}')
+	sealed, err := envelope.Seal(&testKey, valueLabel, Name(&testKey), plain, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain := append([]byte("QLEA"), version, 0, '{', '}')
-	return aead.Seal(salt, make([]byte, 12), plain, Name(&testKey))
+	return sealed
 }
 
 // The last renewal of a predecessor that lands on top of the new record does not

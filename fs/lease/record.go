@@ -2,14 +2,13 @@ package lease
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha512"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
+
+	"github.com/qsfs/qsfs/fs/envelope"
+	"github.com/qsfs/qsfs/identity/keys"
 )
 
 // Record is the lease as stored. Field names are part of the format.
@@ -29,9 +28,8 @@ func (r *Record) equal(o *Record) bool {
 }
 
 const (
-	saltBytes = 32
-	tagBytes  = 16
 	headBytes = 6
+	nameBytes = 32
 	maxBytes  = 4 << 10
 	version   = 1
 
@@ -43,7 +41,13 @@ const (
 var magic = [4]byte{'Q', 'L', 'E', 'A'}
 
 // Name is the key under which every node keeps the record.
-func Name(key *[32]byte) []byte { return derive(key, nameLabel) }
+func Name(key *[32]byte) []byte {
+	name := make([]byte, nameBytes)
+	if err := keys.Derive(key[:], nameLabel, name); err != nil {
+		panic(err) // the lengths are constant
+	}
+	return name
+}
 
 // Seal encodes and encrypts r.
 func Seal(r *Record, key *[32]byte, rand io.Reader) ([]byte, error) {
@@ -55,31 +59,17 @@ func Seal(r *Record, key *[32]byte, rand io.Reader) ([]byte, error) {
 		return nil, fmt.Errorf("lease: record of %d bytes, limit %d, writer id of %d", len(body), maxBytes, len(r.WriterID))
 	}
 	plain := append(binary.LittleEndian.AppendUint16(append([]byte(nil), magic[:]...), version), body...)
-	out := make([]byte, saltBytes, saltBytes+len(plain)+tagBytes)
-	if _, err := io.ReadFull(rand, out); err != nil {
-		return nil, fmt.Errorf("lease: salt: %w", err)
-	}
-	aead, err := newAEAD(key, out[:saltBytes])
-	if err != nil {
-		return nil, err
-	}
-	var nonce [12]byte
-	return aead.Seal(out, nonce[:], plain, Name(key)), nil
+	return envelope.Seal(key, valueLabel, Name(key), plain, rand)
 }
 
 // Open decrypts and decodes a stored record.
 func Open(value []byte, key *[32]byte) (*Record, error) {
-	if len(value) < saltBytes+headBytes+tagBytes || len(value) > saltBytes+headBytes+maxBytes+tagBytes {
+	if len(value) > headBytes+maxBytes+envelope.Overhead {
 		return nil, fmt.Errorf("%w: %d bytes", ErrCorrupt, len(value))
 	}
-	aead, err := newAEAD(key, value[:saltBytes])
+	plain, err := envelope.Open(key, valueLabel, Name(key), value)
 	if err != nil {
-		return nil, err
-	}
-	var nonce [12]byte
-	plain, err := aead.Open(nil, nonce[:], value[saltBytes:], Name(key))
-	if err != nil {
-		return nil, ErrCorrupt
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return decode(plain)
 }
@@ -101,21 +91,4 @@ func decode(plain []byte) (*Record, error) {
 		return nil, fmt.Errorf("%w: writer id of %d bytes", ErrCorrupt, len(r.WriterID))
 	}
 	return &r, nil
-}
-
-func newAEAD(key *[32]byte, salt []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(derive(key, valueLabel+string(salt)))
-	if err != nil {
-		return nil, fmt.Errorf("lease: %w", err)
-	}
-	return cipher.NewGCM(block)
-}
-
-// derive never fails: the lengths are constant.
-func derive(key *[32]byte, info string) []byte {
-	out, err := hkdf.Key(sha512.New, key[:], nil, info, 32)
-	if err != nil {
-		panic(err)
-	}
-	return out
 }

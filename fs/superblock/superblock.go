@@ -1,17 +1,13 @@
 // Package superblock is the root record of a volume: what 24 words and one
 // reachable node lead to, and from which everything else is found.
 //
-// # Stored value (integers little endian; offsets and sizes in bytes)
+// # Stored value
 //
-//	offset  size  field
-//	     0    32  salt, random, fresh for every write
-//	    32     -  AES-256-GCM of the plaintext below, 16-byte tag at the end
+// The plaintext below in an envelope (fs/envelope) under the superblock key, label
+// "qsfs/v1/superblock". The name under which it is stored is the place: a record
+// moved to another slot does not open.
 //
-// The key is HKDF-SHA-512(superblock key, "qsfs/v1/superblock" || salt) and
-// seals one message, so its nonce is zero. The name under which the value is
-// stored is the associated data: a record moved to another slot does not open.
-//
-// # Plaintext
+// # Plaintext (integers little endian; offsets and sizes in bytes)
 //
 //	offset  size  field
 //	     0     4  magic "QSUP"
@@ -37,9 +33,6 @@ package superblock
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha512"
 	"encoding/binary"
@@ -49,6 +42,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/qsfs/qsfs/fs/envelope"
 	"github.com/qsfs/qsfs/identity/keys"
 )
 
@@ -69,13 +63,13 @@ const (
 	generationSlots = 4
 
 	version       = 1
-	saltBytes     = 32
 	headBytes     = 14
 	maxBodyBytes  = 4 << 20
 	maxSigBytes   = 16 << 10
-	tagBytes      = 16
-	context       = "qsfs/v1/superblock"
-	maxValueBytes = saltBytes + headBytes + maxBodyBytes + maxSigBytes + tagBytes
+	context       = "qsfs/v1/superblock" // of the signature
+	valueLabel    = "qsfs/v1/superblock"
+	nameLabel     = "qsfs/v1/superblock-name"
+	maxValueBytes = headBytes + maxBodyBytes + maxSigBytes + envelope.Overhead
 )
 
 var magic = [4]byte{'Q', 'S', 'U', 'P'}
@@ -122,8 +116,8 @@ type Superblock struct {
 	// Tail lists segments of earlier epochs from the replay position on, and
 	// segments whose records the checkpoint does not hold.
 	Tail []Segment `json:"tail,omitempty"`
-	// NextOrdinal is the first ordinal of this epoch: a restore asks the nodes
-	// for it and its successors.
+	// NextOrdinal is the first ordinal that Tail may not list yet: a restore asks
+	// the nodes for it and its successors, of this epoch.
 	NextOrdinal uint64 `json:"next_ordinal"`
 
 	UsedBytes int64 `json:"used_bytes"`
@@ -148,8 +142,11 @@ func (s *Superblock) Slot() int {
 
 // Name is the key of a slot on the nodes.
 func Name(superblockKey *[32]byte, slot int) []byte {
-	nameKey := derive(superblockKey, "qsfs/v1/superblock-name")
-	mac := hmac.New(sha512.New512_256, nameKey)
+	var nameKey [32]byte
+	if err := keys.Derive(superblockKey[:], nameLabel, nameKey[:]); err != nil {
+		panic(err) // the lengths are constant
+	}
+	mac := hmac.New(sha512.New512_256, nameKey[:])
 	mac.Write([]byte{byte(slot)})
 	return mac.Sum(nil)
 }
@@ -178,31 +175,17 @@ func Seal(s *Superblock, k *keys.Volume, rand io.Reader) ([]byte, error) {
 	binary.LittleEndian.PutUint32(plain[10:], uint32(len(sig)))
 	plain = append(append(plain, body...), sig...)
 
-	out := make([]byte, saltBytes, saltBytes+len(plain)+tagBytes)
-	if _, err := io.ReadFull(rand, out); err != nil {
-		return nil, fmt.Errorf("superblock: salt: %w", err)
-	}
-	aead, err := newAEAD(&k.Superblock, out[:saltBytes])
-	if err != nil {
-		return nil, err
-	}
-	var nonce [12]byte
-	return aead.Seal(out, nonce[:], plain, Name(&k.Superblock, s.Slot())), nil
+	return envelope.Seal(&k.Superblock, valueLabel, Name(&k.Superblock, s.Slot()), plain, rand)
 }
 
 // Open decrypts and verifies the value found in a slot.
 func Open(value []byte, slot int, k *keys.Volume) (*Superblock, error) {
-	if len(value) < saltBytes+headBytes+tagBytes || len(value) > maxValueBytes {
+	if len(value) > maxValueBytes {
 		return nil, fmt.Errorf("%w: %d bytes", ErrCorrupt, len(value))
 	}
-	aead, err := newAEAD(&k.Superblock, value[:saltBytes])
+	plain, err := envelope.Open(&k.Superblock, valueLabel, Name(&k.Superblock, slot), value)
 	if err != nil {
-		return nil, err
-	}
-	var nonce [12]byte
-	plain, err := aead.Open(nil, nonce[:], value[saltBytes:], Name(&k.Superblock, slot))
-	if err != nil {
-		return nil, ErrCorrupt
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return decode(plain, slot, k)
 }
@@ -238,21 +221,4 @@ func decode(plain []byte, slot int, k *keys.Volume) (*Superblock, error) {
 		return nil, fmt.Errorf("%w: generation %d of epoch %d in slot %d", ErrCorrupt, s.Generation, s.Epoch, slot)
 	}
 	return &s, nil
-}
-
-func newAEAD(key *[32]byte, salt []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(derive(key, "qsfs/v1/superblock"+string(salt)))
-	if err != nil {
-		return nil, fmt.Errorf("superblock: %w", err)
-	}
-	return cipher.NewGCM(block)
-}
-
-// derive never fails: the lengths are constant.
-func derive(key *[32]byte, info string) []byte {
-	out, err := hkdf.Key(sha512.New, key[:], nil, info, 32)
-	if err != nil {
-		panic(err)
-	}
-	return out
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/qsfs/qsfs/fs/envelope"
 	"github.com/qsfs/qsfs/identity/keys"
 )
 
@@ -121,7 +122,7 @@ func TestRefused(t *testing.T) {
 			t.Fatalf("byte %d changed: %v", i, err)
 		}
 	}
-	for _, n := range []int{0, 1, saltBytes, saltBytes + headBytes + tagBytes, len(value) - 1} {
+	for _, n := range []int{0, 1, envelope.Overhead, envelope.Overhead + headBytes, len(value) - 1} {
 		if _, err := Open(value[:n], s.Slot(), k); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("cut to %d: %v", n, err)
 		}
@@ -207,11 +208,7 @@ func TestForged(t *testing.T) {
 func plainOf(t testing.TB, s *Superblock, k *keys.Volume) []byte {
 	t.Helper()
 	value := mustSeal(t, s, k)
-	aead, err := newAEAD(&k.Superblock, value[:saltBytes])
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain, err := aead.Open(nil, make([]byte, 12), value[saltBytes:], Name(&k.Superblock, s.Slot()))
+	plain, err := envelope.Open(&k.Superblock, valueLabel, Name(&k.Superblock, s.Slot()), value)
 	if err != nil {
 		t.Fatal(err)
 	}
