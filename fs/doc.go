@@ -25,7 +25,7 @@
 //	volume.json  what the volume is, for people and without the key: Info
 //	state.json   which writer this folder is, and whether it was closed cleanly: localState
 //	superblock   slot (1 byte), then the newest superblock as stored on the nodes
-//	manifest     the checkpoint manifest, sealed by localSeal
+//	manifest     the checkpoint manifest in an envelope (fs/envelope), see localSeal
 //	lock         flock by the process that uses the folder
 //	log/         segments not yet on the nodes or needed for replay
 //	meta/        the metadata store, through fs/sealfs
@@ -44,6 +44,6 @@
 //     record is in a flushed metadata store, and replay starts after it.
 //   - What one inode's readers see never goes back: dirty ranges are dropped
 //     only after the transaction that replaces them.
-//   - Lock order: inode.io, inode.mu, then the locks inside fs/meta and fs/wal.
-//     Volume.superMu is taken before none of these.
+//   - Lock order: Volume.writes, inode.io, inode.mu, then the locks inside fs/meta
+//     and fs/wal. Volume.superMu is never taken with one of these held.
 package fs
