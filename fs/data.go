@@ -31,7 +31,7 @@ func (v *Volume) Write(ctx context.Context, ino meta.Ino, off int64, data []byte
 	}
 	v.writes.RLock()
 	defer v.writes.RUnlock()
-	if v.closing {
+	if v.closing.Load() {
 		return errClosing
 	}
 	n := v.inodes.get(ino)
@@ -350,7 +350,7 @@ func (v *Volume) syncLog(ctx context.Context) error {
 
 // SetAttr changes attributes; a change of size cuts dirty data, too.
 func (v *Volume) SetAttr(ino meta.Ino, ch meta.Change) (meta.Attr, error) {
-	if err := v.writable(); err != nil {
+	if err := v.changeable(false); err != nil {
 		return meta.Attr{}, err
 	}
 	n := v.inodes.get(ino)
@@ -411,7 +411,7 @@ func (v *Volume) applyPending(a *meta.Attr) {
 
 // Punch makes a hole; the size stays.
 func (v *Volume) Punch(ino meta.Ino, off, length int64) error {
-	if err := v.writable(); err != nil {
+	if err := v.changeable(false); err != nil {
 		return err
 	}
 	n := v.inodes.get(ino)

@@ -73,7 +73,7 @@ type Volume struct {
 	// writes is held shared by writes of file data, exclusively to set closing:
 	// what is written after the last flush would be acknowledged and lost.
 	writes  sync.RWMutex
-	closing bool
+	closing atomic.Bool
 
 	badShards chan badShard
 
@@ -127,7 +127,7 @@ func (v *Volume) writable() error {
 // admit lets a write of n bytes in: it waits while too much is dirty or staged,
 // and refuses when there is no room or no progress.
 func (v *Volume) admit(ctx context.Context, n int) error {
-	if err := v.writable(); err != nil {
+	if err := v.changeable(false); err != nil {
 		return err
 	}
 	if v.localRoom() < int64(n) {
@@ -152,6 +152,9 @@ func (v *Volume) localRoom() int64 {
 // changeable is admit for what changes metadata only: it needs no staging room,
 // so that files can be deleted when the volume is full.
 func (v *Volume) changeable(grows bool) error {
+	if v.closing.Load() {
+		return errClosing
+	}
 	if err := v.writable(); err != nil {
 		return err
 	}
@@ -321,7 +324,7 @@ func (v *Volume) StagedBytes() int64 {
 func (v *Volume) close(ctx context.Context) error {
 	var errs []error
 	v.writes.Lock()
-	v.closing = true
+	v.closing.Store(true)
 	v.writes.Unlock()
 	fenced := v.readOnly.Load() != nil
 	if !fenced {
@@ -332,7 +335,7 @@ func (v *Volume) close(ctx context.Context) error {
 			err = v.runCheckpoint(gridCtx, true)
 		}
 		if err == nil {
-			v.state.Clean = true
+			v.state.Clean = v.log.PendingBytes() == 0
 		} else if gridCtx.Err() == nil {
 			v.o.Log.WarnContext(ctx, "not everything is on the nodes yet", "err", err)
 		}
