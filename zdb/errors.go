@@ -36,6 +36,12 @@ var (
 	ErrValueTooLarge = errors.New("zdb: value too large")
 	// ErrBadCursor means a scan cursor that this namespace did not give out.
 	ErrBadCursor = errors.New("zdb: invalid scan cursor")
+	// ErrUpdateOnly means a key that a sequential namespace has not: it gives the keys itself.
+	ErrUpdateOnly = errors.New("zdb: only a key that is there can be written in a sequential namespace")
+	// ErrOtherKey means a history cursor that leads to a record of another key.
+	ErrOtherKey = errors.New("zdb: history cursor of another key")
+	// ErrWrongMode means data of the other mode: user keys where ids are given, or the reverse.
+	ErrWrongMode = errors.New("zdb: data was made in the other mode")
 	// ErrNoMoreData means a scan reached the end.
 	ErrNoMoreData = errors.New("zdb: no more data")
 	// ErrLocked means another process uses the data directory.

@@ -22,6 +22,7 @@ const (
 	TextKeyTooLarge     = "Key too large"
 	TextInvalidKey      = "Invalid key"
 	TextKeyNotFound     = "Key not found"
+	TextUpdateOnly      = "Invalid key, only update authorized"
 	TextReadOnly        = "Namespace is in read-only mode"
 	TextWorm            = "Namespace is protected by worm mode"
 	TextWormDelete      = "Cannot delete a key when namespace is in worm mode"
@@ -71,6 +72,7 @@ var sentinels = map[string]error{
 	TextKeyTooLarge:       ErrKeyTooLarge,
 	TextInvalidKey:        ErrKeyTooLarge,
 	TextKeyNotFound:       ErrNotFound,
+	TextUpdateOnly:        ErrUpdateOnly,
 	TextReadOnly:          ErrReadOnly,
 	TextLocked:            ErrReadOnly,
 	TextWorm:              ErrWorm,

@@ -23,7 +23,7 @@ type change struct {
 	value []byte
 	head  recordHeader
 	at    entry  // where it goes
-	old   *entry // what it replaces, nil for nothing; may be the at of a change before
+	old   *entry // what it replaces, perhaps a delete marker; nil for nothing; may be the at of a change before
 }
 
 func (s *Store) commitLoop() {
@@ -41,7 +41,11 @@ func (s *Store) commitLoop() {
 			if len(batch) == 0 {
 				break
 			}
-			s.commit(batch)
+			if w := batch[0]; w.run != nil { // is alone
+				w.finish(w.run())
+			} else {
+				s.commit(batch)
+			}
 			clear(batch)
 		}
 	}
@@ -80,14 +84,8 @@ func (s *Store) tryCommit(batch []*Write) ([]*change, error) {
 		return nil, nil
 	}
 	d := decider{store: s, avail: s.writableBytes(), live: s.meta.LiveBytes, pending: make(map[string]*change)}
-	barriers := false
 	var late []*Write // hang on changes of this batch
 	for _, w := range batch {
-		if w.barrier {
-			barriers = true
-			late = append(late, w)
-			continue
-		}
 		done, err := d.decide(w)
 		switch {
 		case done && d.pending[string(w.Key)] == nil:
@@ -97,19 +95,7 @@ func (s *Store) tryCommit(batch []*Write) ([]*change, error) {
 			late = append(late, w)
 		}
 	}
-	err := s.append(d.changes)
-	if err == nil && barriers && s.durable < s.end {
-		err = s.syncActive()
-	}
-	if err == nil {
-		if err = s.applyChanges(d.changes); err != nil {
-			s.fail(err)
-			err = diskError(err)
-		}
-	}
-	if err != nil {
-		s.noteWriteError()
-		s.opts.Log.Warn("write failed", "dir", s.dir, "err", err)
+	if err := s.write(d.changes); err != nil {
 		for _, w := range late {
 			w.finish(err)
 		}
@@ -125,6 +111,22 @@ func (s *Store) tryCommit(batch []*Write) ([]*change, error) {
 	return nil, nil
 }
 
+// write makes changes durable and then visible.
+func (s *Store) write(changes []*change) error {
+	err := s.append(changes)
+	if err == nil {
+		if err = s.applyChanges(changes); err != nil {
+			s.fail(err)
+			err = diskError(err)
+		}
+	}
+	if err != nil {
+		s.noteWriteError()
+		s.opts.Log.Warn("write failed", "dir", s.dir, "err", err)
+	}
+	return err
+}
+
 // decider turns writes into changes, in order; pending is what this batch does to
 // a key so far.
 type decider struct {
@@ -138,12 +140,13 @@ type decider struct {
 // decide makes a change of w, or says with done that there is none to make.
 func (d *decider) decide(w *Write) (done bool, err error) {
 	s := d.store
+	if w.newID {
+		w.Key = appendID(make([]byte, 0, idBytes), s.meta.NextSequence-1)
+	}
 	var old *entry
 	before := d.pending[string(w.Key)]
 	if before != nil {
-		if !before.head.Delete {
-			old = &before.at
-		}
+		old = &before.at
 	} else {
 		e, ok, err := find(s.ix.db, w.Key)
 		if err != nil {
@@ -159,19 +162,21 @@ func (d *decider) decide(w *Write) (done bool, err error) {
 		return true, fmt.Errorf("%w: index", zdb.ErrNoSpace)
 	}
 	oldBytes := int64(0)
-	if old != nil {
+	if old.live() {
 		oldBytes = int64(old.ValueBytes)
 	}
 	valueCRC := checksum(w.Value)
 	switch {
-	case w.Delete && old == nil:
+	case w.Delete && !old.live():
 		return true, zdb.ErrNotFound
-	case w.WriteOnce && old != nil:
+	case s.opts.Sequential && !w.newID && !old.live():
+		return true, zdb.ErrUpdateOnly
+	case w.WriteOnce && old.live():
 		return true, zdb.ErrWorm
 	case w.Delete:
 	case d.overLimit(int64(len(w.Value)), oldBytes):
 		return true, fmt.Errorf("%w: namespace limit", zdb.ErrNoSpace)
-	case old != nil && d.same(w, valueCRC, old, before):
+	case old.live() && d.same(w, valueCRC, old, before):
 		return true, nil
 	case w.sizeBytes() > d.avail:
 		return true, fmt.Errorf("%w: disk", zdb.ErrNoSpace)
@@ -186,9 +191,10 @@ func (d *decider) decide(w *Write) (done bool, err error) {
 	}}
 	if w.Delete {
 		c.value, c.head.ValueBytes, c.head.ValueCRC = nil, 0, 0
+	} else {
+		s.meta.NextSequence++ // a sequence that failed is not used again
 	}
-	c.at.ValueBytes, c.at.ValueCRC = c.head.ValueBytes, c.head.ValueCRC
-	s.meta.NextSequence++ // a sequence that failed is not used again
+	c.at = entry{Deleted: w.Delete, ValueBytes: c.head.ValueBytes, ValueCRC: c.head.ValueCRC, Sequence: c.head.Sequence}
 	d.live += int64(c.head.ValueBytes) - oldBytes
 	d.avail -= w.sizeBytes()
 	d.changes = append(d.changes, c)
@@ -218,13 +224,25 @@ func (d *decider) same(w *Write, crc uint32, old *entry, before *change) bool {
 func (s *Store) writableBytes() int64 {
 	usage, err := s.opts.FS.GetDiskUsage(s.dir)
 	if err != nil {
-		return math.MaxInt64
+		return math.MaxInt64 / 2
 	}
-	reserve := s.opts.ReserveBytes
-	if reserve <= 0 {
-		reserve = min(defaultReserveBytes, int64(usage.TotalBytes/64))
+	return int64(usage.AvailBytes) - s.reserveOf(&usage)
+}
+
+// reserveBytes is what is left free on the disk for deletes, the index and compaction.
+func (s *Store) reserveBytes() int64 {
+	usage, err := s.opts.FS.GetDiskUsage(s.dir)
+	if err != nil {
+		return 0
 	}
-	return int64(usage.AvailBytes) - reserve
+	return s.reserveOf(&usage)
+}
+
+func (s *Store) reserveOf(usage *vfs.DiskUsage) int64 {
+	if s.opts.ReserveBytes > 0 {
+		return s.opts.ReserveBytes
+	}
+	return min(defaultReserveBytes, int64(usage.TotalBytes/64))
 }
 
 // append writes the changes to the active file and makes them durable.
@@ -236,7 +254,7 @@ func (s *Store) append(changes []*change) error {
 	for _, c := range changes {
 		sizeBytes += c.head.sizeBytes()
 	}
-	if s.active == nil || (s.end > fileHeaderBytes && s.end+sizeBytes > s.opts.FileBytes) {
+	if s.active == nil || (s.end > fileHeaderBytes && s.end+sizeBytes > s.fileLimit()) {
 		if err := s.beginFile(); err != nil {
 			return diskError(err)
 		}
@@ -259,7 +277,18 @@ func (s *Store) append(changes []*change) error {
 		dropCached(s.active.file, s.end, end)
 		s.end, s.durable = end, end
 	}
+	last := changes[len(changes)-1]
+	s.lastRecord = last.at.Offset
+	s.space.ends(s.activeID, s.end)
+	s.dirty.add(s.activeID)
 	return nil
+}
+
+// fileLimit is where a data file is ended. Files of a small store are small, because what is
+// dead in the file that is written to can't be given back.
+func (s *Store) fileLimit() int64 {
+	_, bytes, _ := s.space.totals()
+	return max(min(s.opts.FileBytes, minFileBytes), min(s.opts.FileBytes, bytes/8))
 }
 
 // dropCached gives the page cache of what is durable back: a value that was just stored is
@@ -289,10 +318,12 @@ func (s *Store) encode(changes []*change) (end int64, bufs [][]byte) {
 	}
 	buf, from := s.scratch[:0], 0
 	end = s.end
+	previous := s.lastRecord
 	for _, c := range changes {
-		c.head.Synced = uint32(s.durable)
+		c.head.Synced, c.head.Previous = uint32(s.durable), previous
+		previous = uint32(end)
 		c.at = entry{
-			File: s.active.id, Offset: uint32(end), ValueBytes: c.head.ValueBytes,
+			File: s.active.id, Offset: uint32(end), Deleted: c.head.Delete, ValueBytes: c.head.ValueBytes,
 			ValueCRC: c.head.ValueCRC, UnixTime: c.head.UnixTime, Sequence: c.head.Sequence,
 		}
 		end += c.head.sizeBytes()
@@ -318,22 +349,38 @@ func (s *Store) beginFile() error {
 				return err
 			}
 			s.opts.Log.Warn("data file not durable", "file", s.activeID, "err", err)
+			s.undurable = true
 		}
 		s.endFile()
 	}
+	h := fileHeader{Store: s.id, CreatedUnix: s.opts.Now().Unix(), FirstSequence: s.meta.NextSequence}
+	if s.activeID != 0 {
+		h.Previous, h.PreviousEnd = s.activeID, uint64(s.end)
+	}
+	return s.startFile(&h)
+}
+
+// startFile creates a data file and makes it the active one.
+func (s *Store) startFile(h *fileHeader) error {
 	if s.lastID == math.MaxUint32 {
 		return errors.New("no file ids left")
 	}
 	s.lastID++
-	h := fileHeader{Store: s.id, ID: s.lastID, CreatedUnix: s.opts.Now().Unix()}
-	if s.activeID != 0 {
-		h.Previous, h.PreviousEnd = s.activeID, uint64(s.end)
+	h.ID = s.lastID
+	if s.opts.Sequential {
+		h.Flags |= fileSequential
 	}
-	f, err := s.files.create(&h)
+	f, err := s.files.create(h)
 	if err != nil {
 		return err
 	}
-	s.active, s.activeID, s.end, s.durable = f, f.id, fileHeaderBytes, fileHeaderBytes
+	closed := s.activeID
+	s.active, s.activeID, s.end, s.durable, s.lastRecord = f, f.id, fileHeaderBytes, fileHeaderBytes, 0
+	s.highest.Store(uint32(f.id))
+	s.space.ends(s.activeID, s.end)
+	if s.opts.OnJump != nil && closed != 0 {
+		s.opts.OnJump(uint32(closed), uint32(f.id))
+	}
 	return nil
 }
 
@@ -361,28 +408,23 @@ func (s *Store) applyChanges(changes []*change) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	b := s.ix.db.NewBatch()
-	defer b.Close()
-	m := s.meta
+	t := s.beginTx(false)
+	defer t.discard()
 	written := int64(0)
 	for _, c := range changes {
-		var err error
-		if c.head.Delete {
-			err = remove(b, &m, c.key, c.old)
-		} else {
-			err = put(b, &m, c.key, &c.at, c.old)
-		}
-		if err != nil {
+		if err := t.replace(c.key, &c.at, c.old); err != nil {
 			return err
 		}
-		m.NextSequence = max(m.NextSequence, c.head.Sequence+1) // a record kept from a tear brings its own
+		t.meta.NextSequence = max(t.meta.NextSequence, c.head.nextSequence()) // a record kept from a tear brings its own
 		written += c.head.sizeBytes()
 	}
-	m.Reached = position{File: s.activeID, Offset: uint32(s.end)}
-	if err := s.ix.commit(b, &m); err != nil {
+	t.meta.Reached, t.meta.LastRecord = position{File: s.activeID, Offset: uint32(s.end)}, s.lastRecord
+	if err := t.commit(); err != nil {
 		return err
 	}
-	s.setMeta(m)
+	if s.compactDue() {
+		s.compactor.poke()
+	}
 	s.unflushed += written
 	if s.unflushed >= indexFlushBytes {
 		s.unflushed = 0

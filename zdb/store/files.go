@@ -97,6 +97,24 @@ func (t *files) dropLocked(f *dataFile) {
 	}
 }
 
+// forget lets go of the table's hold on a file that is about to be removed.
+func (t *files) forget(id fileID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f := t.open[id]; f != nil {
+		delete(t.open, id)
+		t.dropLocked(f)
+	}
+}
+
+// reset lets go of all files and goes on with those of another store id.
+func (t *files) reset(id storeID) {
+	t.closeAll()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.store = id
+}
+
 // closeAll lets go of the table's own holds.
 func (t *files) closeAll() {
 	t.mu.Lock()

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,9 +18,12 @@ import (
 var errIndexDamaged = errors.New("zdb: index damaged")
 
 const (
-	prefixKey      = 'k'
-	prefixSequence = 's'
-	keyMeta        = "m"
+	prefixKey       = 'k'
+	prefixOrder     = 's'
+	prefixStale     = 'o'
+	prefixLive      = 'f'
+	prefixCondemned = 'x'
+	keyMeta         = "m"
 )
 
 // index is the derived map from key to the place of its record.
@@ -93,11 +95,32 @@ type reader interface {
 
 func indexKey(dst, key []byte) []byte { return append(append(dst, prefixKey), key...) }
 
-func sequenceKey(dst []byte, sequence uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(dst, prefixSequence), sequence)
+func orderKey(dst []byte, order uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, prefixOrder), order)
 }
 
-// find looks a key up in the index or in a batch over it.
+// stalePrefix is what the entries of a key's stale records have in common. The length keeps
+// the keys that begin with this one apart.
+func stalePrefix(dst, key []byte) []byte {
+	return append(append(dst, prefixStale, byte(len(key))), key...)
+}
+
+func staleKey(dst, key []byte, sequence uint64, file fileID) []byte {
+	dst = binary.BigEndian.AppendUint64(stalePrefix(dst, key), sequence)
+	return binary.BigEndian.AppendUint32(dst, uint32(file))
+}
+
+const staleKeyBytes = 2 + 255 + 12
+
+func fileKey(dst []byte, prefix byte, file fileID) []byte {
+	return binary.BigEndian.AppendUint32(append(dst, prefix), uint32(file))
+}
+
+func prefixRange(prefix byte) *pebble.IterOptions {
+	return &pebble.IterOptions{LowerBound: []byte{prefix}, UpperBound: []byte{prefix + 1}}
+}
+
+// find looks a key up in the index or in a batch over it; what it finds may be a delete marker.
 func find(r reader, key []byte) (e entry, ok bool, err error) {
 	var buf [1 + 255]byte
 	v, closer, err := r.Get(indexKey(buf[:0], key))
@@ -125,45 +148,6 @@ func (ix *index) meta() (m meta, ok bool, err error) {
 	return m, err == nil, err
 }
 
-// put makes e the entry of key and forgets old, if there was one; m follows.
-func put(b *pebble.Batch, m *meta, key []byte, e *entry, old *entry) error {
-	var kbuf [1 + 255]byte
-	var ebuf [entryBytes]byte
-	if old != nil {
-		if err := b.Delete(sequenceKey(kbuf[:0], old.Sequence), nil); err != nil {
-			return err
-		}
-		m.LiveBytes -= int64(old.ValueBytes)
-		m.Entries--
-	}
-	m.LiveBytes += int64(e.ValueBytes)
-	m.Entries++
-	if err := b.Set(sequenceKey(kbuf[:0], e.Sequence), key, nil); err != nil {
-		return err
-	}
-	return b.Set(indexKey(kbuf[:0], key), e.append(ebuf[:0]), nil)
-}
-
-// remove forgets key, whose entry is old.
-func remove(b *pebble.Batch, m *meta, key []byte, old *entry) error {
-	var kbuf [1 + 255]byte
-	m.LiveBytes -= int64(old.ValueBytes)
-	m.Entries--
-	if err := b.Delete(sequenceKey(kbuf[:0], old.Sequence), nil); err != nil {
-		return err
-	}
-	return b.Delete(indexKey(kbuf[:0], key), nil)
-}
-
-// commit adds the state to the batch and applies both.
-func (ix *index) commit(b *pebble.Batch, m *meta) error {
-	var buf [metaBytes]byte
-	if err := b.Set([]byte(keyMeta), m.append(buf[:0]), nil); err != nil {
-		return err
-	}
-	return ix.db.Apply(b, pebble.NoSync)
-}
-
 func (ix *index) sizeBytes() int64 { return int64(ix.db.Metrics().DiskSpaceUsage()) }
 
 // indexLog hands pebble's own messages to our log. Fatalf is met only on a bug:
@@ -180,14 +164,9 @@ func (l indexLog) Fatalf(format string, args ...any) {
 	panic("zdb store index: " + fmt.Sprintf(format, args...))
 }
 
-// sequenceRange is all of the index that holds the order of insertion.
-func sequenceRange() *pebble.IterOptions {
-	return &pebble.IterOptions{LowerBound: []byte{prefixSequence}, UpperBound: []byte{prefixSequence + 1}}
-}
-
-func parseSequenceKey(k []byte) (uint64, error) {
-	if len(k) != 9 || !bytes.HasPrefix(k, []byte{prefixSequence}) {
-		return 0, fmt.Errorf("sequence key: %w", errIndexDamaged)
+func parseOrderKey(k []byte) (uint64, error) {
+	if len(k) != 9 || k[0] != prefixOrder {
+		return 0, fmt.Errorf("order key: %w", errIndexDamaged)
 	}
 	return binary.BigEndian.Uint64(k[1:]), nil
 }

@@ -15,10 +15,17 @@ type Options struct {
 	NoSync   bool // acknowledge before the data is durable; a power cut may lose the last writes
 	SyncEach bool // an fdatasync of its own for each write instead of one for all that wait
 
+	// Sequential: the store gives the keys, ids of 8 bytes, little endian, that count up from 0.
+	// Open is zdb.ErrWrongMode where the directory has data of the other mode.
+	Sequential bool
+
+	// OnJump is told when a data file was ended and the next one begun. It must not block.
+	OnJump func(closed, opened uint32)
+
 	MaxBytes     int64 // most live payload bytes; 0 means no limit. SetLimit changes it
 	ReserveBytes int64 // disk left free for deletes and the index; 0 means 16 MiB or 1/64 of the disk, whichever is less
 
-	FileBytes  int64 // a data file is ended at this size; 0 means 256 MiB
+	FileBytes  int64 // a data file is ended at this size, or before where the store is small; 0 means 256 MiB
 	CacheBytes int64 // block cache of the index; 0 means 4 MiB
 
 	Now func() time.Time // nil means time.Now
@@ -26,6 +33,7 @@ type Options struct {
 
 const (
 	defaultFileBytes    = 256 << 20
+	minFileBytes        = 16 << 20
 	defaultCacheBytes   = 4 << 20
 	defaultReserveBytes = 16 << 20
 	memTableBytes       = 1 << 20

@@ -10,6 +10,9 @@ import (
 
 // Write is one change of the store. The caller fills the upper fields, hands it
 // to Submit and leaves key and value alone until Wait returned.
+//
+// In a sequential store an empty key makes a new one, which is in Key after Wait; any other
+// key has to be there (zdb.ErrUpdateOnly).
 type Write struct {
 	Key, Value []byte
 	Delete     bool  // remove the key; zdb.ErrNotFound when it is not there
@@ -19,10 +22,12 @@ type Write struct {
 	// Changed is false when the key had this very value already. Valid after Wait.
 	Changed bool
 
-	barrier bool // only makes durable what came before
-	state   atomic.Int32
-	err     error
-	done    chan struct{}
+	newID bool         // the store makes the key
+	run   func() error // in place of a write: something for the committer to do, alone
+
+	state atomic.Int32
+	err   error
+	done  chan struct{}
 }
 
 const (
@@ -120,6 +125,9 @@ func (q *queue) take(dst []*Write, maxWrites int) (batch []*Write, more bool) {
 	defer q.mu.Unlock()
 	n, sizeBytes := 0, int64(0)
 	for _, w := range q.wait {
+		if len(dst) > 0 && (w.run != nil || dst[0].run != nil) {
+			break
+		}
 		if n > 0 && (len(dst) >= maxWrites || sizeBytes+w.sizeBytes() > maxBatchBytes) {
 			break
 		}
@@ -146,7 +154,9 @@ func (q *queue) take(dst []*Write, maxWrites int) (batch []*Write, more bool) {
 // changes is the order of their Submit calls.
 func (s *Store) Submit(ctx context.Context, w *Write) error {
 	switch {
-	case w.barrier:
+	case w.run != nil:
+	case len(w.Key) == 0 && s.opts.Sequential && !w.Delete:
+		w.newID = true
 	case len(w.Key) == 0:
 		return zdb.ErrKeyEmpty
 	case len(w.Key) > zdb.MaxKeyBytes:
@@ -181,5 +191,5 @@ func (s *Store) Del(ctx context.Context, key []byte) error {
 
 // Sync makes all durable that was acknowledged; only a store with NoSync needs it.
 func (s *Store) Sync(ctx context.Context) error {
-	return s.do(ctx, &Write{barrier: true})
+	return s.do(ctx, &Write{run: s.syncActive})
 }

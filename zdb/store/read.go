@@ -28,21 +28,27 @@ func (s *Store) lookup(ctx context.Context, key []byte) (entry, error) {
 	if len(key) > zdb.MaxKeyBytes {
 		return entry{}, zdb.ErrKeyTooLarge
 	}
+	e, ok, err := s.findEntry(key)
+	if err == nil && (!ok || e.Deleted) {
+		err = zdb.ErrNotFound
+	}
+	return e, err
+}
+
+// findEntry finds what the index has of a key, which may be a delete marker.
+func (s *Store) findEntry(key []byte) (entry, bool, error) {
 	s.indexMu.RLock()
 	defer s.indexMu.RUnlock()
 	if s.closed || s.ix == nil {
-		return entry{}, zdb.ErrClosed
+		return entry{}, false, zdb.ErrClosed
 	}
 	e, ok, err := find(s.ix.db, key)
 	if err != nil {
 		s.noteReadError()
 		s.markDamaged(err)
-		return entry{}, fmt.Errorf("%w: %w", zdb.ErrDisk, err)
+		return entry{}, false, fmt.Errorf("%w: %w", zdb.ErrDisk, err)
 	}
-	if !ok {
-		return entry{}, zdb.ErrNotFound
-	}
-	return e, nil
+	return e, ok, nil
 }
 
 // Get gives the value of a key: zdb.ErrNotFound when there is none, zdb.ErrCorrupt
@@ -54,18 +60,35 @@ func (s *Store) Get(ctx context.Context, key []byte) ([]byte, error) {
 // GetInto is Get with memory of the caller's: alloc gives a slice of length n that
 // the value will be a part of, or nil to give up. A nil alloc means make.
 func (s *Store) GetInto(ctx context.Context, key []byte, alloc func(n int) []byte) ([]byte, error) {
-	e, err := s.lookup(ctx, key)
-	if err != nil {
-		return nil, err
+	for {
+		e, err := s.lookup(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		value, err := s.read(e, key, alloc)
+		if err != nil && s.isVoid(ctx, key, e, err) {
+			continue
+		}
+		if err != nil {
+			s.noteReadError()
+		}
+		return value, err
 	}
-	return s.read(e, key, alloc)
+}
+
+// isVoid says whether a read failed because the record was moved or cleared away under it.
+func (s *Store) isVoid(ctx context.Context, key []byte, was entry, err error) bool {
+	if !errors.Is(err, zdb.ErrCorrupt) {
+		return false
+	}
+	now, lookupErr := s.lookup(ctx, key)
+	return lookupErr != nil || now != was
 }
 
 // read fetches a record in one read and verifies all of it.
 func (s *Store) read(e entry, key []byte, alloc func(n int) []byte) ([]byte, error) {
 	f, err := s.files.acquire(e.File)
 	if err != nil {
-		s.noteReadError()
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("%w: %w", zdb.ErrCorrupt, err)
 		}
@@ -83,7 +106,6 @@ func (s *Store) read(e entry, key []byte, alloc func(n int) []byte) ([]byte, err
 		return nil, fmt.Errorf("%w: no memory for the value", zdb.ErrUnavailable)
 	}
 	if _, err := f.file.ReadAt(b, int64(e.Offset)); err != nil {
-		s.noteReadError()
 		if errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("%w: record ends behind the file", zdb.ErrCorrupt)
 		}
@@ -99,7 +121,6 @@ func (s *Store) read(e entry, key []byte, alloc func(n int) []byte) ([]byte, err
 		err = fmt.Errorf("%w: value checksum", zdb.ErrCorrupt)
 	}
 	if err != nil {
-		s.noteReadError()
 		return nil, fmt.Errorf("data file %d at %d: %w", e.File, e.Offset, err)
 	}
 	return value[:len(value):len(value)], nil

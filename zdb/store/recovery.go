@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/qsfs/qsfs/zdb"
 )
@@ -49,7 +48,7 @@ func (r *recovery) run() error {
 			return err
 		}
 		r.files.store = r.id
-		r.meta = meta{Store: r.id, NextSequence: 1}
+		r.setMeta(meta{Store: r.id, NextSequence: 1})
 		return r.becomeActive()
 	}
 	from, err := r.startingPoint()
@@ -57,6 +56,9 @@ func (r *recovery) run() error {
 		return err
 	}
 	if err := r.replay(from, nil); err != nil {
+		return err
+	}
+	if err := r.settleSpace(); err != nil {
 		return err
 	}
 	return r.becomeActive()
@@ -69,12 +71,26 @@ func (r *recovery) readHeaders() error {
 		return diskError(err)
 	}
 	anyRecords := false
+	var all []foundFile
 	for _, id := range ids {
 		f, err := r.readHeader(id)
 		if err != nil {
 			return err
 		}
+		if f.header.Flags&fileFloor != 0 {
+			if err := r.removeVoid(all); err != nil {
+				return err
+			}
+			all = nil
+		}
+		all = append(all, f)
+	}
+	for _, f := range all {
+		id := f.id
 		if !f.damaged {
+			if f.otherMode(r.opts.Sequential) && (f.sizeBytes > fileHeaderBytes || f.header.FirstSequence > 1) {
+				return fmt.Errorf("data file %d: %w", id, zdb.ErrWrongMode)
+			}
 			if r.id != (storeID{}) && r.id != f.header.Store {
 				return fmt.Errorf("data file %d is of another store: %w", id, zdb.ErrCorrupt)
 			}
@@ -112,6 +128,20 @@ func (r *recovery) readHeaders() error {
 	return nil
 }
 
+// removeVoid removes the files that Clear could not get to.
+func (r *recovery) removeVoid(void []foundFile) error {
+	for _, f := range void {
+		if err := r.opts.FS.Remove(r.opts.FS.PathJoin(r.dir, fileName(f.id))); err != nil {
+			return diskError(err)
+		}
+	}
+	return nil
+}
+
+func (f *foundFile) otherMode(sequential bool) bool {
+	return (f.header.Flags&fileSequential != 0) != sequential
+}
+
 func (r *recovery) readHeader(id fileID) (foundFile, error) {
 	f := foundFile{id: id}
 	file, err := r.opts.FS.Open(r.opts.FS.PathJoin(r.dir, fileName(id)))
@@ -130,7 +160,7 @@ func (r *recovery) readHeader(id fileID) (foundFile, error) {
 	}
 	f.header, err = decodeFileHeader(b[:])
 	if errors.Is(err, zdb.ErrTooNew) {
-		return f, err
+		return f, fmt.Errorf("data file %d: %w", id, err)
 	}
 	f.damaged = err != nil || f.header.ID != id
 	return f, nil
@@ -172,6 +202,8 @@ func (r *recovery) openIndexOrRebuild() error {
 			err = merr
 		} else if ok && m.Store != r.id {
 			err = fmt.Errorf("index of another store: %w", errIndexDamaged)
+		} else if err = ix.loadSpace(&r.space); err != nil {
+			r.space.reset()
 		} else {
 			r.ix = ix
 			return nil
@@ -207,19 +239,48 @@ func (r *recovery) startingPoint() (position, error) {
 		return position{}, err
 	}
 	if !ok {
-		r.meta = meta{Store: r.id, NextSequence: 1}
-		return position{}, nil
+		m = meta{Store: r.id, NextSequence: 1}
+	}
+	for _, f := range r.found {
+		m.NextSequence = max(m.NextSequence, f.header.FirstSequence)
 	}
 	r.setMeta(m)
+	r.lastRecord = m.LastRecord
 	return m.Reached, nil
+}
+
+// endOf is where the i-th file found ends: what lies behind was never acknowledged.
+func (r *recovery) endOf(i int) int64 {
+	f := r.found[i]
+	if i+1 < len(r.found) {
+		if next := r.found[i+1].header; next.Previous == f.id {
+			return min(f.sizeBytes, int64(next.PreviousEnd))
+		}
+	}
+	return f.sizeBytes
+}
+
+// settleSpace brings the figures of the data files in line with the files that are there.
+func (r *recovery) settleSpace() error {
+	there := make(map[fileID]bool)
+	for i, f := range r.found {
+		end := r.endOf(i)
+		if f.id == r.activeID {
+			end = r.end
+		}
+		r.space.ends(f.id, max(end, fileHeaderBytes))
+		there[f.id] = true
+	}
+	return r.forgetFiles(func(id fileID) bool { return !there[id] })
 }
 
 // replay reads the data files from a position on and brings the index up to date.
 // With until given, the last file is that position's and ends there, all of it durable.
 func (r *recovery) replay(from position, until *position) error {
-	a := applier{Store: r.Store, batch: r.ix.db.NewIndexedBatch(), meta: r.meta}
-	defer func() { a.batch.Close() }()
+	a := applier{Store: r.Store, tx: r.beginTx(true), last: r.lastRecord}
+	defer func() { a.tx.discard() }()
 	r.activeID, r.end = from.File, int64(from.Offset)
+	r.lastRecord = a.last
 	for i, f := range r.found {
 		if f.id < from.File || (until != nil && f.id > until.File) {
 			continue
@@ -227,6 +288,8 @@ func (r *recovery) replay(from position, until *position) error {
 		start, end, last := int64(fileHeaderBytes), f.sizeBytes, i == len(r.found)-1
 		if f.id == from.File {
 			start = max(start, int64(from.Offset))
+		} else {
+			a.last = 0
 		}
 		proven := start
 		switch {
@@ -246,7 +309,7 @@ func (r *recovery) replay(from position, until *position) error {
 		if err != nil {
 			return err
 		}
-		r.activeID, r.end = f.id, max(stop, start)
+		r.activeID, r.end, r.lastRecord = f.id, max(stop, start), a.last
 	}
 	if r.activeID != 0 {
 		a.reached = position{File: r.activeID, Offset: uint32(r.end)}
@@ -335,6 +398,7 @@ func (r *recovery) becomeActive() error {
 	r.durable = r.end
 	n := len(r.found)
 	if n > 0 && r.found[n-1].id == r.activeID && !r.found[n-1].damaged {
+		last := r.found[n-1]
 		file, err := r.opts.FS.OpenReadWrite(r.files.path(r.activeID), vfs.WriteCategoryUnspecified)
 		if err != nil {
 			return diskError(err)
@@ -344,8 +408,9 @@ func (r *recovery) becomeActive() error {
 			file.Close()
 			return diskError(err)
 		}
-		if r.found[n-1].sizeBytes == r.end && len(r.torn) == 0 {
+		if last.sizeBytes == r.end && len(r.torn) == 0 && last.header.version == fileVersion && !last.otherMode(r.opts.Sequential) {
 			r.active = r.files.add(r.activeID, file)
+			r.highest.Store(uint32(r.activeID))
 			return nil
 		}
 		defer file.Close()
@@ -353,10 +418,10 @@ func (r *recovery) becomeActive() error {
 		if err := r.beginFile(); err != nil {
 			return diskError(err)
 		}
-		if err := r.writeKept(file, r.found[n-1].id); err != nil {
+		if err := r.writeKept(file, last.id); err != nil {
 			return err
 		}
-		if tornAt < r.found[n-1].sizeBytes {
+		if tornAt < last.sizeBytes {
 			truncate(file, tornAt)
 		}
 		return nil
@@ -384,7 +449,7 @@ func (r *recovery) writeKept(from vfs.File, id fileID) error {
 		if err != nil {
 			return err
 		}
-		if h.Delete && !ok {
+		if h.Delete && !(ok && old.live()) {
 			continue
 		}
 		c := &change{key: key, value: b[recordHeaderBytes+len(key):], head: h}
@@ -404,34 +469,32 @@ func (r *recovery) writeKept(from vfs.File, id fileID) error {
 // applier brings records into the index, in batches.
 type applier struct {
 	*Store
-	batch   *pebble.Batch
-	meta    meta
+	tx      *indexTx
 	reached position
+	last    uint32 // offset of the last record
 	records int
 }
 
 func (a *applier) apply(id fileID, f *found) error {
 	key := bytes.Clone(f.Key)
-	old, ok, err := find(a.batch, key)
+	old, ok, err := find(a.tx.batch, key)
 	if err != nil {
 		return err
 	}
-	a.meta.NextSequence = max(a.meta.NextSequence, f.Header.Sequence+1)
-	switch {
-	case !f.Header.Delete:
-		e := entry{File: id, Offset: uint32(f.Offset), ValueBytes: f.Header.ValueBytes, ValueCRC: f.Header.ValueCRC,
-			UnixTime: f.Header.UnixTime, Sequence: f.Header.Sequence}
+	h := &f.Header
+	a.tx.meta.NextSequence = max(a.tx.meta.NextSequence, h.nextSequence())
+	if ok || !h.Delete { // a delete marker of what is not there keeps nothing out
+		e := entry{File: id, Offset: uint32(f.Offset), Deleted: h.Delete, ValueBytes: h.ValueBytes, ValueCRC: h.ValueCRC,
+			UnixTime: h.UnixTime, Sequence: h.Sequence}
 		var replaced *entry
 		if ok {
 			replaced = &old
 		}
-		err = put(a.batch, &a.meta, key, &e, replaced)
-	case ok:
-		err = remove(a.batch, &a.meta, key, &old)
+		if err := a.tx.replace(key, &e, replaced); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return err
-	}
+	a.last = uint32(f.Offset)
 	a.reached = position{File: id, Offset: uint32(f.End)}
 	if a.records++; a.records >= replayBatchRecords {
 		return a.flush()
@@ -440,14 +503,13 @@ func (a *applier) apply(id fileID, f *found) error {
 }
 
 func (a *applier) flush() error {
-	a.meta.Reached = a.reached
-	if err := a.ix.commit(a.batch, &a.meta); err != nil {
+	a.tx.meta.Reached, a.tx.meta.LastRecord = a.reached, a.last
+	if err := a.tx.commit(); err != nil {
 		return diskError(err)
 	}
-	a.setMeta(a.meta)
 	a.records = 0
-	a.batch.Close()
-	a.batch = a.ix.db.NewIndexedBatch()
+	a.tx.discard()
+	a.tx = a.beginTx(true)
 	return nil
 }
 
@@ -491,8 +553,9 @@ func (s *Store) reindexLocked() error {
 	if err := s.ix.close(); err != nil {
 		s.opts.Log.Warn("damaged index not closed cleanly", "dir", s.dir, "err", err)
 	}
-	active, activeID, end, durable := s.active, s.activeID, s.end, s.durable
+	active, activeID, end, durable, lastRecord := s.active, s.activeID, s.end, s.durable, s.lastRecord
 	next := s.meta.NextSequence
+	s.space.reset()
 	if err := s.emptyIndex(); err != nil {
 		return err
 	}
@@ -508,10 +571,12 @@ func (s *Store) reindexLocked() error {
 		}
 		r.found = append(r.found, f)
 	}
-	s.meta = meta{Store: s.id, NextSequence: 1}
+	s.setMeta(meta{Store: s.id, NextSequence: next})
 	err = r.replay(position{}, &position{File: activeID, Offset: uint32(end)})
-	s.active, s.activeID, s.end, s.durable = active, activeID, end, durable
-	s.meta.NextSequence = max(s.meta.NextSequence, next)
+	s.active, s.activeID, s.end, s.durable, s.lastRecord = active, activeID, end, durable, lastRecord
+	if err == nil {
+		err = r.settleSpace()
+	}
 	if err != nil {
 		return err
 	}

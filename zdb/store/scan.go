@@ -24,11 +24,12 @@ type Item struct {
 	Cursor Cursor // to go on behind this entry
 }
 
-func (s *Store) cursor(keyBytes int, e *entry) (c Cursor) {
-	c[0] = byte(keyBytes)
-	binary.LittleEndian.PutUint32(c[1:], uint32(e.Sequence>>32))
+func (s *Store) cursor(key []byte, e *entry) (c Cursor) {
+	order := s.order(key, e)
+	c[0] = byte(len(key))
+	binary.LittleEndian.PutUint32(c[1:], uint32(order>>32))
 	binary.LittleEndian.PutUint32(c[5:], e.ValueBytes)
-	binary.LittleEndian.PutUint32(c[9:], uint32(e.Sequence))
+	binary.LittleEndian.PutUint32(c[9:], uint32(order))
 	copy(c[13:], s.cursorCheck(c[:13]))
 	return c
 }
@@ -39,7 +40,18 @@ func (s *Store) cursorCheck(b []byte) []byte {
 	return m.Sum(nil)[:4]
 }
 
-// parseCursor gives the sequence that a cursor names; zdb.ErrBadCursor when this
+// KeyCursor is the cursor that a scan gives out with a key; zdb.ErrNotFound when there is none.
+func (s *Store) KeyCursor(ctx context.Context, key []byte) (Cursor, error) {
+	e, err := s.lookup(ctx, key)
+	if err != nil {
+		return Cursor{}, err
+	}
+	s.indexMu.RLock()
+	defer s.indexMu.RUnlock()
+	return s.cursor(key, &e), nil
+}
+
+// parseCursor gives the place in the order that a cursor names; zdb.ErrBadCursor when this
 // store did not make it.
 func (s *Store) parseCursor(c []byte) (uint64, error) {
 	if len(c) != CursorBytes || c[0] == 0 || !hmac.Equal(s.cursorCheck(c[:13]), c[13:]) ||
@@ -56,9 +68,15 @@ type ScanOptions struct {
 	Reverse bool
 }
 
-// Scan gives the entries in the order of their last write, until fn returns false.
+// Scan gives the entries in the order of their last write, of their ids in a sequential store,
+// until fn returns false.
 // It sees the store as it was at the start. The item is valid during the call.
 func (s *Store) Scan(ctx context.Context, o ScanOptions, fn func(Item) bool) error {
+	s.indexMu.RLock()
+	defer s.indexMu.RUnlock()
+	if s.closed || s.ix == nil {
+		return zdb.ErrClosed
+	}
 	var after uint64
 	if o.After != nil {
 		var err error
@@ -66,14 +84,9 @@ func (s *Store) Scan(ctx context.Context, o ScanOptions, fn func(Item) bool) err
 			return err
 		}
 	}
-	s.indexMu.RLock()
-	defer s.indexMu.RUnlock()
-	if s.closed || s.ix == nil {
-		return zdb.ErrClosed
-	}
 	snap := s.ix.db.NewSnapshot()
 	defer snap.Close()
-	it, err := snap.NewIterWithContext(ctx, sequenceRange())
+	it, err := snap.NewIterWithContext(ctx, prefixRange(prefixOrder))
 	if err != nil {
 		return s.scanError(err)
 	}
@@ -86,9 +99,9 @@ func (s *Store) Scan(ctx context.Context, o ScanOptions, fn func(Item) bool) err
 	case o.After == nil:
 		ok = it.First()
 	case o.Reverse:
-		ok = it.SeekLT(sequenceKey(seek[:0], after))
+		ok = it.SeekLT(orderKey(seek[:0], after))
 	default:
-		if ok = it.SeekGE(sequenceKey(seek[:0], after)); ok && bytes.Equal(it.Key(), sequenceKey(seek[:0], after)) {
+		if ok = it.SeekGE(orderKey(seek[:0], after)); ok && bytes.Equal(it.Key(), orderKey(seek[:0], after)) {
 			ok = it.Next()
 		}
 	}
@@ -96,19 +109,19 @@ func (s *Store) Scan(ctx context.Context, o ScanOptions, fn func(Item) bool) err
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		sequence, err := parseSequenceKey(it.Key())
+		order, err := parseOrderKey(it.Key())
 		if err != nil {
 			return s.scanError(err)
 		}
 		key := it.Value()
 		e, found, err := find(snap, key)
-		if err == nil && (!found || e.Sequence != sequence) {
+		if err == nil && (!found || e.Deleted || s.order(key, &e) != order) {
 			err = fmt.Errorf("order and keys differ: %w", errIndexDamaged)
 		}
 		if err != nil {
 			return s.scanError(err)
 		}
-		item := Item{Key: key, Info: Info{ValueBytes: int(e.ValueBytes), UnixTime: e.UnixTime}, Cursor: s.cursor(len(key), &e)}
+		item := Item{Key: key, Info: Info{ValueBytes: int(e.ValueBytes), UnixTime: e.UnixTime}, Cursor: s.cursor(key, &e)}
 		if !fn(item) {
 			return nil
 		}

@@ -31,6 +31,10 @@ type Store struct {
 
 	reindexAsked atomic.Bool // the index was found damaged
 	device       string
+	space        space
+	dirty        dirtyFiles
+	compactor    compactor
+	highest      atomic.Uint32 // id of the active data file
 
 	readErrors, writeErrors, damages atomic.Int64
 	lastErrorUnix                    atomic.Int64
@@ -46,6 +50,8 @@ type Store struct {
 	lastID     fileID    // highest id ever tried
 	end        int64     // where the next record goes
 	durable    int64     // the active file is on disk up to here
+	lastRecord uint32    // offset of its last record, 0 where it has none
+	undurable  bool      // a file before it could not be made durable (NoSync only)
 	meta       meta
 	unflushed  int64 // data bytes since the index was last told to flush
 	scratch    []byte
@@ -59,12 +65,15 @@ func Open(dir string, o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{opts: o, dir: dir, committing: make(chan struct{})}
 	s.queue.init()
+	s.compactor.wake = make(chan struct{}, 1)
+	s.compactor.skip = make(map[fileID]bool)
 	s.limit.Store(o.MaxBytes)
 	if err := s.open(); err != nil {
 		s.release()
 		return nil, fmt.Errorf("store %s: %w", dir, err)
 	}
 	go s.commitLoop()
+	s.startCompactor()
 	return s, nil
 }
 
@@ -131,6 +140,13 @@ func diskError(err error) error {
 	return fmt.Errorf("%w: %w", zdb.ErrDisk, err)
 }
 
+func diskErrorOrNil(err error) error {
+	if err == nil {
+		return nil
+	}
+	return diskError(err)
+}
+
 // release closes what is open, in the order that recovery can live with.
 func (s *Store) release() error {
 	var errs []error
@@ -168,6 +184,7 @@ func (s *Store) release() error {
 // Close waits for the writes that are queued, makes all durable and lets go of the
 // directory. A second call does nothing.
 func (s *Store) Close() error {
+	s.stopCompactor()
 	if !s.queue.close() {
 		<-s.committing
 		return nil
@@ -217,12 +234,18 @@ func (s *Store) Space(ctx context.Context) (zdb.Space, error) {
 // Stats are figures for an operator.
 type Stats struct {
 	Entries, LiveBytes       int64
-	IndexBytes               int64 // index on disk
-	DataFile                 uint32
+	IndexBytes               int64  // index on disk
+	DataFile                 uint32 // the active one, and where it ends
 	DataOffset               int64
+	DataFiles                int   // how many there are
+	DataBytes, DeadBytes     int64 // on disk, and what of it compaction can give back
+	Compactions              int64 // data files removed since the store was opened
+	ReclaimedBytes           int64 // by which they shrank the store
+	Compacting               bool
 	NextSequence             uint64
-	ReadErrors, WriteErrors  int64 // disk or checksum errors since the store was opened
-	Damages                  int64 // damaged places met at open
+	NextID                   uint64 // of the next new value in a sequential store
+	ReadErrors, WriteErrors  int64  // disk or checksum errors since the store was opened
+	Damages                  int64  // damaged places met at open
 	LastErrorUnix            int64
 	DataPath, IndexPath      string
 	DataActive, IndexCurrent string
@@ -235,6 +258,9 @@ func (s *Store) Stats() Stats {
 		ReadErrors: s.readErrors.Load(), WriteErrors: s.writeErrors.Load(), Damages: s.damages.Load(),
 		LastErrorUnix: s.lastErrorUnix.Load(), DataPath: s.dir, IndexPath: s.indexDir(),
 	}
+	running, reclaimed := s.compactor.figures()
+	st.Compacting, st.Compactions, st.ReclaimedBytes = running, int64(reclaimed.Files), reclaimed.Bytes
+	st.DataFiles, st.DataBytes, st.DeadBytes = s.space.totals()
 	s.indexMu.RLock()
 	defer s.indexMu.RUnlock()
 	if s.ix == nil {
@@ -243,6 +269,7 @@ func (s *Store) Stats() Stats {
 	st.IndexBytes = s.ix.sizeBytes()
 	if m, ok, err := s.ix.meta(); ok && err == nil {
 		st.DataFile, st.DataOffset, st.NextSequence = uint32(m.Reached.File), int64(m.Reached.Offset), m.NextSequence
+		st.NextID = m.NextSequence - 1
 		st.DataActive = s.files.path(m.Reached.File)
 		st.IndexCurrent = s.indexDir()
 	}
