@@ -184,9 +184,11 @@ func (s *Store) compactAll(ctx context.Context, next func() (fileID, bool), pace
 		if !ok {
 			return sum, nil
 		}
-		p := &pass{Store: s, ctx: ctx, id: id, paced: paced}
+		p := &pass{Store: s, ctx: ctx, id: id, paced: paced, index: s.indexBuilds.Load()}
 		moved, freed, err := p.run()
 		switch {
+		case errors.Is(err, errIndexExchanged):
+			c.condemned = 0 // and so is the mark
 		case errors.Is(err, errDamagedFile), errors.Is(err, errBlocked):
 			if c.condemned == id {
 				return sum, err
@@ -234,6 +236,20 @@ type pass struct {
 	file  *dataFile
 	end   int64
 	moved int64
+	index uint64 // which index this began with: one built anew needs a pass from the start
+}
+
+// errIndexExchanged: the index was built anew under the pass.
+var errIndexExchanged = errors.New("index was built anew")
+
+// step runs fn on the committer.
+func (p *pass) step(fn func() error) error {
+	return p.onCommitter(p.ctx, func() error {
+		if p.indexBuilds.Load() != p.index {
+			return errIndexExchanged
+		}
+		return fn()
+	})
 }
 
 // movable is a record that counts.
@@ -245,6 +261,11 @@ type movable struct {
 }
 
 func (p *pass) run() (movedBytes, freedBytes int64, err error) {
+	if p.compactor.condemned == p.id { // perhaps the last try ended when it was gone already
+		if _, err := p.opts.FS.Stat(p.files.path(p.id)); errors.Is(err, os.ErrNotExist) {
+			return 0, 0, p.remove()
+		}
+	}
 	if err := p.settlePredecessor(); err != nil {
 		return 0, 0, err
 	}
@@ -333,7 +354,7 @@ func (p *pass) move() error {
 			return nil
 		}
 		start := time.Now()
-		if err := p.onCommitter(p.ctx, func() error { return p.moveBatch(batch) }); err != nil {
+		if err := p.step(func() error { return p.moveBatch(batch) }); err != nil {
 			return err
 		}
 		p.moved += sizeBytes
@@ -352,9 +373,11 @@ func (p *pass) move() error {
 			return nil
 		}
 		m := movable{key: bytes.Clone(f.Key), header: f.Header, offset: uint32(f.Offset), value: make([]byte, f.Header.ValueBytes)}
-		// The value is taken as it is, with its checksum: damage in it stays damage.
-		if _, err := p.file.file.ReadAt(m.value, f.End-int64(len(m.value))); err != nil {
-			return diskError(err)
+		if err := readFull(p.file.file, m.value, f.End-int64(len(m.value))); err != nil {
+			return err
+		}
+		if checksum(m.value) != m.header.ValueCRC {
+			return fmt.Errorf("%w: value at %d", errDamagedFile, f.Offset)
 		}
 		batch = append(batch, m)
 		if sizeBytes += m.header.sizeBytes(); len(batch) >= moveRecords || sizeBytes >= moveBytes {
@@ -396,7 +419,7 @@ func (p *pass) moveBatch(batch []movable) error {
 }
 
 func (p *pass) condemn() error {
-	err := p.onCommitter(p.ctx, func() error {
+	err := p.step(func() error {
 		return p.ix.db.Set(fileKey(nil, prefixCondemned, p.id), nil, pebble.NoSync)
 	})
 	if err == nil {
@@ -413,7 +436,7 @@ func (p *pass) forget() error {
 	}
 	var batch []record
 	flush := func() error {
-		err := p.onCommitter(p.ctx, func() error {
+		err := p.step(func() error {
 			t := p.beginTx(true)
 			defer t.discard()
 			for _, r := range batch {
@@ -468,26 +491,40 @@ func (t *indexTx) forgetRecord(key []byte, sequence uint64, file fileID) error {
 
 // remove deletes the file when all that replaces it is on disk.
 func (p *pass) remove() error {
-	if err := p.onCommitter(p.ctx, p.settleDisk); err != nil {
+	if err := p.step(p.settleDisk); err != nil {
 		return err
 	}
-	if err := p.flushIndex(); err != nil {
+	if err := p.removeFile(); err != nil {
 		return err
+	}
+	err := p.onCommitter(p.ctx, func() error {
+		return p.forgetFiles(func(id fileID) bool { return id == p.id })
+	})
+	p.compactor.condemned = 0
+	return err
+}
+
+// removeFile holds the index while it does: one built anew in between would know the file.
+func (p *pass) removeFile() error {
+	p.indexMu.RLock()
+	defer p.indexMu.RUnlock()
+	switch {
+	case p.closed || p.ix == nil:
+		return zdb.ErrClosed
+	case p.indexBuilds.Load() != p.index:
+		return errIndexExchanged
+	}
+	if err := p.ix.db.Flush(); err != nil {
+		return diskError(err)
+	}
+	if f := p.failed.Load(); f != nil { // then the flush was none
+		return *f
 	}
 	p.files.forget(p.id)
 	if err := p.opts.FS.Remove(p.files.path(p.id)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return diskError(err)
 	}
-	if err := syncDir(p.opts.FS, p.dir); err != nil {
-		return diskError(err)
-	}
-	err := p.onCommitter(p.ctx, func() error {
-		return p.forgetFiles(func(id fileID) bool { return id == p.id })
-	})
-	if err == nil {
-		p.compactor.condemned = 0
-	}
-	return err
+	return diskErrorOrNil(syncDir(p.opts.FS, p.dir))
 }
 
 // settleDisk makes the data files durable; a store with NoSync may have some that are not.
@@ -496,21 +533,6 @@ func (s *Store) settleDisk() error {
 		return fmt.Errorf("%w: an earlier data file could not be made durable", zdb.ErrDisk)
 	}
 	return s.syncActive()
-}
-
-func (s *Store) flushIndex() error {
-	s.indexMu.RLock()
-	defer s.indexMu.RUnlock()
-	if s.closed || s.ix == nil {
-		return zdb.ErrClosed
-	}
-	if err := s.ix.db.Flush(); err != nil {
-		return diskError(err)
-	}
-	if p := s.failed.Load(); p != nil { // then the flush was none
-		return *p
-	}
-	return nil
 }
 
 // forgetFiles takes data files that are gone out of the figures. It runs on the committer.
@@ -529,7 +551,6 @@ func (s *Store) forgetFiles(gone func(fileID) bool) error {
 			}
 			id := fileID(binary.BigEndian.Uint32(it.Key()[1:]))
 			if gone(id) {
-				s.space.ends(id, 0)
 				if err := b.Delete(it.Key(), nil); err != nil {
 					it.Close()
 					return err
@@ -542,5 +563,6 @@ func (s *Store) forgetFiles(gone func(fileID) bool) error {
 			return asDamage(err)
 		}
 	}
+	s.space.drop(gone)
 	return diskErrorOrNil(s.ix.db.Apply(b, pebble.NoSync))
 }

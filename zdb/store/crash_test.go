@@ -96,20 +96,29 @@ func (h *history) verify(s *Store) error {
 	return nil
 }
 
+// cut is the disk as a power cut leaves it, and what must be on it.
+type cut struct {
+	fs   *vfs.MemFS
+	hist *history
+	op   string
+}
+
 // The power fails at every change of the disk, with none, some or most of what was
-// not synced on disk. Each acknowledged write is there; each Get is right.
+// not synced on disk, while keys are written, overwritten and deleted and files compacted.
+// Each acknowledged write is there; each Get is right.
 func TestPowerCutAtEveryWrite(t *testing.T) {
+	for _, compact := range []bool{false, true} {
+		t.Run(fmt.Sprint("compact=", compact), func(t *testing.T) { powerCuts(t, compact) })
+	}
+}
+
+func powerCuts(t *testing.T, compact bool) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
 	mem := vfs.NewCrashableMem()
 	w := &watchFS{FS: mem}
 	h := newHistory()
-	type cut struct {
-		fs   *vfs.MemFS
-		hist *history
-		op   string
-	}
 	var cuts []cut
 	w.set(func(op, name string) error {
 		for _, percent := range []int{0, 50, 90} {
@@ -125,7 +134,7 @@ func TestPowerCutAtEveryWrite(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 16 {
+		for round := range 16 {
 			var wg sync.WaitGroup
 			for _, k := range work.Perm(10)[:1+work.IntN(4)] {
 				key := fmt.Sprintf("key%d", k)
@@ -147,7 +156,17 @@ func TestPowerCutAtEveryWrite(t *testing.T) {
 					h.end(key, value, err)
 				})
 			}
+			if compact && round%3 == 2 {
+				wg.Go(func() {
+					if _, err := s.Compact(ctx); err != nil {
+						t.Error(err)
+					}
+				})
+			}
 			wg.Wait()
+		}
+		if err := h.verify(s); err != nil {
+			t.Fatal(err)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
@@ -156,21 +175,7 @@ func TestPowerCutAtEveryWrite(t *testing.T) {
 	w.set(nil)
 	t.Logf("%d power cuts", len(cuts))
 	for i, c := range cuts {
-		checkCut := func(again bool) {
-			s, err := Open("/s", Options{FS: c.fs, FileBytes: o.FileBytes})
-			if err != nil {
-				t.Fatalf("cut %d before %s, again %v: %v", i, c.op, again, err)
-			}
-			if err := c.hist.verify(s); err != nil {
-				dump(t, c.fs, s)
-				t.Fatalf("cut %d before %s, again %v: %v", i, c.op, again, err)
-			}
-			if n := s.Stats().Damages; n != 0 {
-				t.Fatalf("cut %d before %s, again %v: %d damages reported", i, c.op, again, n)
-			}
-			s.Close()
-		}
-		checkCut(false)
+		checkCut(t, i, c, o)
 		if i%4 == 0 { // the state after a recovery stands, also without the index
 			s := mustOpen(t, "/s", Options{FS: c.fs, FileBytes: o.FileBytes})
 			mustSet(t, s, "after", "x")
@@ -186,8 +191,90 @@ func TestPowerCutAtEveryWrite(t *testing.T) {
 			if err := c.fs.RemoveAll("/s/index"); err != nil {
 				t.Fatal(err)
 			}
-			checkCut(true)
+			c.op += ", index lost"
+			checkCut(t, i, c, o)
 		}
+	}
+}
+
+func checkCut(t *testing.T, i int, c cut, o Options) {
+	t.Helper()
+	s, err := Open("/s", Options{FS: c.fs, FileBytes: o.FileBytes})
+	if err != nil {
+		t.Fatalf("cut %d before %s: %v", i, c.op, err)
+	}
+	defer s.Close()
+	if err := c.hist.verify(s); err != nil {
+		dump(t, c.fs, s)
+		t.Fatalf("cut %d before %s: %v", i, c.op, err)
+	}
+	if err := checkFigures(s); err != nil {
+		t.Fatalf("cut %d before %s: %v", i, c.op, err)
+	}
+	if n := s.Stats().Damages; n != 0 {
+		t.Fatalf("cut %d before %s: %d damages reported", i, c.op, n)
+	}
+}
+
+// The power fails at every change of the disk while a store is cleared: what is there
+// afterwards is all of the old or nothing, and a value written since.
+func TestPowerCutWhileClearing(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	mem := vfs.NewCrashableMem()
+	w := &watchFS{FS: mem}
+	s := mustOpen(t, "/s", Options{FS: w, FileBytes: 1 << 10})
+	old := map[string]string{}
+	for i := range 8 {
+		k := fmt.Sprint("old", i)
+		old[k] = strings.Repeat(k, 100)
+		mustSet(t, s, k, old[k])
+	}
+	var cuts []*vfs.MemFS
+	var done []bool
+	cleared := false
+	w.set(func(op, name string) error {
+		for _, percent := range []int{0, 50, 90} {
+			cuts = append(cuts, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng}))
+			done = append(done, cleared)
+		}
+		return nil
+	})
+	if err := s.Clear(ctx); err != nil {
+		t.Fatal(err)
+	}
+	cleared = true
+	mustSet(t, s, "new", "value")
+	s.Close()
+	w.set(nil)
+	empty, whole := 0, 0
+	for i, fs := range cuts {
+		for range 2 { // the second time without an index
+			s := mustOpen(t, "/s", Options{FS: fs})
+			keys := scanAll(t, s, ScanOptions{})
+			switch {
+			case len(keys) == len(old) && !done[i]:
+				for k, v := range old {
+					wantGet(t, s, k, v)
+				}
+				whole++
+			case len(keys) == 1 && keys[0] == "new", len(keys) == 0:
+				empty++
+			default:
+				t.Fatalf("cut %d, clear done %v: %q", i, done[i], keys)
+			}
+			if err := checkFigures(s); err != nil {
+				t.Fatalf("cut %d: %v", i, err)
+			}
+			s.Close()
+			if err := fs.RemoveAll("/s/index"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if empty == 0 || whole == 0 {
+		t.Fatalf("%d empty and %d whole: no cut was where it matters", empty, whole)
 	}
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -200,6 +201,21 @@ func writeVec(f vfs.File, bufs [][]byte, off int64) error {
 		}
 	}
 	return nil
+}
+
+// readFull reads exactly p; where the file ends before, that is zdb.ErrCorrupt.
+func readFull(f vfs.File, p []byte, off int64) error {
+	if len(p) == 0 {
+		return nil // at the end of a file it would be an error
+	}
+	n, err := f.ReadAt(p, off)
+	switch {
+	case n == len(p):
+		return nil
+	case errors.Is(err, io.EOF):
+		return fmt.Errorf("%w: the file ends before the record does", zdb.ErrCorrupt)
+	}
+	return diskError(err)
 }
 
 // truncate gives space behind end back where the file is the operating system's.

@@ -35,25 +35,33 @@ func staleRange(key []byte, below uint64) *pebble.IterOptions {
 // has left the records. at is checked: zdb.ErrBadCursor when no record is there, or no longer,
 // zdb.ErrOtherKey when it is not this key's. alloc is as with GetInto.
 func (s *Store) History(ctx context.Context, key, at []byte, alloc func(n int) []byte) (Version, error) {
-	var e entry
-	var err error
-	if at == nil {
-		e, err = s.lookup(ctx, key)
-	} else {
-		e, err = s.recordAt(ctx, key, at)
-	}
-	if err != nil {
+	for {
+		var e entry
+		var err error
+		if at == nil {
+			e, err = s.lookup(ctx, key)
+		} else {
+			e, err = s.recordAt(ctx, key, at)
+		}
+		if err != nil {
+			return Version{}, err
+		}
+		older, err := s.versionBefore(key, e.Sequence)
+		if err != nil {
+			return Version{}, err
+		}
+		value, err := s.read(e, key, alloc)
+		switch {
+		case err == nil:
+			return Version{Value: value, UnixTime: e.UnixTime, Older: older}, nil
+		case at == nil && s.isVoid(ctx, key, e, err):
+			continue
+		case at != nil && s.space.end(e.File) == 0:
+			return Version{}, fmt.Errorf("%w: compacted away", zdb.ErrBadCursor)
+		}
+		s.noteReadError()
 		return Version{}, err
 	}
-	older, err := s.versionBefore(key, e.Sequence)
-	if err != nil {
-		return Version{}, err
-	}
-	value, err := s.read(e, key, alloc)
-	if err != nil {
-		return Version{}, err
-	}
-	return Version{Value: value, UnixTime: e.UnixTime, Older: older}, nil
 }
 
 // recordAt reads the header of the record that a version's bytes name.

@@ -67,8 +67,8 @@ func (s *Store) Raw(ctx context.Context, file uint32, offset int64, alloc func(n
 	if r.Value = alloc(int(h.ValueBytes)); len(r.Value) != int(h.ValueBytes) {
 		return RawRecord{}, fmt.Errorf("%w: no memory for the value", zdb.ErrUnavailable)
 	}
-	if _, err := f.file.ReadAt(r.Value, r.End-int64(h.ValueBytes)); err != nil {
-		return RawRecord{}, diskError(err)
+	if err := readFull(f.file, r.Value, r.End-int64(h.ValueBytes)); err != nil {
+		return RawRecord{}, err
 	}
 	if checksum(r.Value) != h.ValueCRC {
 		return RawRecord{}, fmt.Errorf("%w: value checksum at %d of data file %d", zdb.ErrCorrupt, offset, file)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/qsfs/qsfs/zdb"
@@ -105,11 +104,8 @@ func (s *Store) read(e entry, key []byte, alloc func(n int) []byte) ([]byte, err
 	if len(b) != n {
 		return nil, fmt.Errorf("%w: no memory for the value", zdb.ErrUnavailable)
 	}
-	if _, err := f.file.ReadAt(b, int64(e.Offset)); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("%w: record ends behind the file", zdb.ErrCorrupt)
-		}
-		return nil, diskError(err)
+	if err := readFull(f.file, b, int64(e.Offset)); err != nil {
+		return nil, err
 	}
 	h, k, err := decodeRecord(b, f.seed)
 	value := b[recordHeaderBytes+len(key):]

@@ -555,7 +555,8 @@ func (s *Store) reindexLocked() error {
 	}
 	active, activeID, end, durable, lastRecord := s.active, s.activeID, s.end, s.durable, s.lastRecord
 	next := s.meta.NextSequence
-	s.space.reset()
+	s.indexBuilds.Add(1)
+	s.space.recount()
 	if err := s.emptyIndex(); err != nil {
 		return err
 	}

@@ -48,17 +48,24 @@ func (p *space) change(live map[fileID]int64) {
 	}
 }
 
-// ends notes where a file ends; 0 is a file that is gone.
+// ends notes where a file ends.
 func (p *space) ends(id fileID, endBytes int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if endBytes == 0 {
-		delete(p.files, id)
-		return
-	}
 	f := p.files[id]
 	f.endBytes = endBytes
 	p.set(id, f)
+}
+
+// drop takes files out that are gone.
+func (p *space) drop(gone func(fileID) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id := range p.files {
+		if gone(id) {
+			delete(p.files, id)
+		}
+	}
 }
 
 // set is called with mu held.
@@ -67,6 +74,15 @@ func (p *space) set(id fileID, f fileSpace) {
 		p.files = make(map[fileID]fileSpace)
 	}
 	p.files[id] = f
+}
+
+// recount begins to count anew what the files have; where they end stays.
+func (p *space) recount() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, f := range p.files {
+		p.files[id] = fileSpace{endBytes: f.endBytes}
+	}
 }
 
 func (p *space) reset() {

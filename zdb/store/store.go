@@ -30,6 +30,7 @@ type Store struct {
 	failed atomic.Pointer[error] // the index could not be written: no more writes
 
 	reindexAsked atomic.Bool // the index was found damaged
+	indexBuilds  atomic.Uint64
 	device       string
 	space        space
 	dirty        dirtyFiles
@@ -197,7 +198,17 @@ func (s *Store) Close() error {
 func (s *Store) SetLimit(maxBytes int64) { s.limit.Store(maxBytes) }
 
 // Len is the number of live keys.
-func (s *Store) Len() int64 { return s.count.Load() }
+func (s *Store) Len() int64 {
+	_, n := s.usage()
+	return n
+}
+
+// usage gives live payload bytes and keys; it waits while an index is built anew.
+func (s *Store) usage() (liveBytes, keys int64) {
+	s.indexMu.RLock()
+	defer s.indexMu.RUnlock()
+	return s.live.Load(), s.count.Load()
+}
 
 // Ping says whether the store takes writes: nil, zdb.ErrClosed, or what stopped it.
 func (s *Store) Ping(ctx context.Context) error {
@@ -220,7 +231,8 @@ func (s *Store) Space(ctx context.Context) (zdb.Space, error) {
 	if err := ctx.Err(); err != nil {
 		return zdb.Space{}, err
 	}
-	sp := zdb.Space{UsedBytes: s.live.Load(), LimitBytes: s.limit.Load(), Device: s.device}
+	used, _ := s.usage()
+	sp := zdb.Space{UsedBytes: used, LimitBytes: s.limit.Load(), Device: s.device}
 	usage, err := s.opts.FS.GetDiskUsage(s.dir)
 	switch {
 	case err == nil:
@@ -253,8 +265,9 @@ type Stats struct {
 
 // Stats gives the figures as they are now.
 func (s *Store) Stats() Stats {
+	live, keys := s.usage()
 	st := Stats{
-		Entries: s.count.Load(), LiveBytes: s.live.Load(),
+		Entries: keys, LiveBytes: live,
 		ReadErrors: s.readErrors.Load(), WriteErrors: s.writeErrors.Load(), Damages: s.damages.Load(),
 		LastErrorUnix: s.lastErrorUnix.Load(), DataPath: s.dir, IndexPath: s.indexDir(),
 	}

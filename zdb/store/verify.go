@@ -61,6 +61,7 @@ type verifier struct {
 	o      VerifyOptions
 	r      recovery
 	ix     *pebble.DB // nil: damaged, or there is none
+	known  position   // what is before was durable: the index had it
 	result VerifyResult
 	total  int64
 }
@@ -113,7 +114,12 @@ func (v *verifier) openIndex() {
 	}
 	m, ok, err := (&index{db: db}).meta()
 	last := v.r.found[n-1]
-	if err != nil || !ok || m.Store != v.r.id || m.Reached != (position{File: last.id, Offset: uint32(last.sizeBytes)}) {
+	if err == nil && ok && m.Store == v.r.id {
+		v.known = m.Reached
+	}
+	atEnd := v.known == position{File: last.id, Offset: uint32(last.sizeBytes)} ||
+		last.sizeBytes == fileHeaderBytes && v.known == position{File: last.header.Previous, Offset: uint32(last.header.PreviousEnd)}
+	if !atEnd {
 		db.Close()
 		return
 	}
@@ -144,6 +150,9 @@ func (v *verifier) file(i int) error {
 	w := walker{file: file, seed: newSeed(v.r.id, f.id), end: end, values: true}
 	var suspects []Problem // in the last file: a torn write, unless a later record proves it was durable
 	durable := int64(0)
+	if v.known.File == f.id {
+		durable = int64(v.known.Offset)
+	}
 	off := int64(fileHeaderBytes)
 	for off < end {
 		if err := v.ctx.Err(); err != nil {
