@@ -26,29 +26,30 @@ type change struct {
 	old   *entry // what it replaces, perhaps a delete marker; nil for nothing; may be the at of a change before
 }
 
-func (s *Store) commitLoop() {
-	defer close(s.committing)
+// commitUntil commits batches until w is done. The caller has queue.lead.
+func (s *Store) commitUntil(w *Write) {
+	for !w.Done() && s.commitNext() {
+	}
+}
+
+// commitNext commits what is queued first; false when nothing is. The caller has queue.lead.
+func (s *Store) commitNext() bool {
+	s.reindexIfDamaged()
 	maxWrites := maxBatchWrites
 	if s.opts.SyncEach {
 		maxWrites = 1
 	}
-	var batch []*Write
-	for more := true; more; {
-		<-s.queue.wake
-		s.reindexIfDamaged()
-		for {
-			batch, more = s.queue.take(batch[:0], maxWrites)
-			if len(batch) == 0 {
-				break
-			}
-			if w := batch[0]; w.run != nil { // is alone
-				w.finish(w.run())
-			} else {
-				s.commit(batch)
-			}
-			clear(batch)
-		}
+	s.batch = s.queue.take(s.batch[:0], maxWrites)
+	defer clear(s.batch)
+	switch {
+	case len(s.batch) == 0:
+		return false
+	case s.batch[0].run != nil: // is alone
+		s.batch[0].finish(s.batch[0].run())
+	default:
+		s.commit(s.batch)
 	}
+	return true
 }
 
 // commit decides, writes, syncs, indexes and acknowledges a batch.

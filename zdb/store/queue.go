@@ -23,8 +23,9 @@ type Write struct {
 	Changed bool
 
 	newID bool         // the store makes the key
-	run   func() error // in place of a write: something for the committer to do, alone
+	run   func() error // in place of a write: something to do between two batches, alone
 
+	store *Store
 	state atomic.Int32
 	err   error
 	done  chan struct{}
@@ -32,7 +33,7 @@ type Write struct {
 
 const (
 	writeQueued = iota
-	writeTaken  // the committer works on it
+	writeTaken  // whoever commits works on it
 	writeCancelled
 )
 
@@ -55,47 +56,69 @@ func (w *Write) Done() bool {
 
 // Wait returns when the change is durable, or will never be made. When ctx ends
 // first the change is withdrawn if the disk has not begun with it; otherwise its
-// end is waited for.
+// end is waited for. Every Write that was submitted has to be waited for: those who
+// wait do the committing.
 func (w *Write) Wait(ctx context.Context) error {
-	select {
-	case <-w.done:
-		return w.err
-	case <-ctx.Done():
-		if w.state.CompareAndSwap(writeQueued, writeCancelled) {
-			return ctx.Err()
+	q := &w.store.queue
+	for {
+		select {
+		case <-w.done:
+			return w.err
+		default:
 		}
-		<-w.done
-		return w.err
+		select {
+		case <-w.done:
+			return w.err
+		case <-q.lead:
+			w.store.commitUntil(w)
+			q.lead <- struct{}{}
+		case <-ctx.Done():
+			if w.state.CompareAndSwap(writeQueued, writeCancelled) {
+				return ctx.Err()
+			}
+			<-w.done
+			return w.err
+		}
 	}
 }
 
-// queue holds the writes that wait for the committer, maxQueuedWrites at most.
+// queue holds the writes that wait to be committed, maxQueuedWrites at most. There is no
+// goroutine that commits: of those who wait, the one that has lead commits for all, up to and
+// with its own, and hands it on. So a lone writer pays for no switch, and what comes while the
+// disk is busy shares the next fdatasync.
 type queue struct {
+	lead  chan struct{} // capacity 1; who takes what is in it is the committer until it puts it back
 	slots chan struct{} // a send takes a place in the queue
 
 	mu     sync.Mutex
 	wait   []*Write
 	closed bool
-	wake   chan struct{} // capacity 1: there is something to do
 }
 
 func (q *queue) init() {
+	q.lead = make(chan struct{}, 1)
 	q.slots = make(chan struct{}, maxQueuedWrites)
-	q.wake = make(chan struct{}, 1)
+	// Open is the first committer: it puts lead in when it is done.
 }
 
-func (q *queue) poke() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (q *queue) push(ctx context.Context, w *Write) error {
-	select {
-	case q.slots <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
+func (s *Store) push(ctx context.Context, w *Write) error {
+	q := &s.queue
+	for taken := false; !taken; {
+		select {
+		case q.slots <- struct{}{}:
+			taken = true
+			continue
+		default:
+		}
+		select {
+		case q.slots <- struct{}{}:
+			taken = true
+		case <-q.lead: // the owners of what is queued may all be here
+			s.commitNext()
+			q.lead <- struct{}{}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -104,7 +127,6 @@ func (q *queue) push(ctx context.Context, w *Write) error {
 		return zdb.ErrClosed
 	}
 	q.wait = append(q.wait, w)
-	q.poke()
 	return nil
 }
 
@@ -114,13 +136,11 @@ func (q *queue) close() bool {
 	defer q.mu.Unlock()
 	first := !q.closed
 	q.closed = true
-	q.poke()
 	return first
 }
 
-// take gives the writes of the next batch; more is false when the queue is closed
-// and empty.
-func (q *queue) take(dst []*Write, maxWrites int) (batch []*Write, more bool) {
+// take gives the writes of the next batch; none when the queue is empty.
+func (q *queue) take(dst []*Write, maxWrites int) []*Write {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n, sizeBytes := 0, int64(0)
@@ -144,14 +164,11 @@ func (q *queue) take(dst []*Write, maxWrites int) (batch []*Write, more bool) {
 	rest := copy(q.wait, q.wait[n:])
 	clear(q.wait[rest:])
 	q.wait = q.wait[:rest]
-	if rest > 0 {
-		q.poke()
-	}
-	return dst, !q.closed || rest > 0 || len(dst) > 0
+	return dst
 }
 
 // Submit queues a change; it may wait for a place in the queue. The order of two
-// changes is the order of their Submit calls.
+// changes is the order of their Submit calls. Wait has to follow.
 func (s *Store) Submit(ctx context.Context, w *Write) error {
 	switch {
 	case w.run != nil:
@@ -167,8 +184,8 @@ func (s *Store) Submit(ctx context.Context, w *Write) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	w.done = make(chan struct{})
-	return s.queue.push(ctx, w)
+	w.store, w.done = s, make(chan struct{})
+	return s.push(ctx, w)
 }
 
 func (s *Store) do(ctx context.Context, w *Write) error {

@@ -513,12 +513,20 @@ func (a *applier) flush() error {
 	return nil
 }
 
-// markDamaged asks the committer to build the index anew.
+// markDamaged asks for an index built anew, before the next batch.
 func (s *Store) markDamaged(err error) {
-	if s.reindexAsked.CompareAndSwap(false, true) {
-		s.opts.Log.Error("index damaged", "dir", s.dir, "err", err)
-		s.queue.poke()
+	if !s.reindexAsked.CompareAndSwap(false, true) {
+		return
 	}
+	s.opts.Log.Error("index damaged", "dir", s.dir, "err", err)
+	s.background.Go(func() {
+		select {
+		case <-s.queue.lead:
+			s.reindexIfDamaged()
+			s.queue.lead <- struct{}{}
+		case <-s.ending:
+		}
+	})
 }
 
 // reindexIfDamaged builds the index anew from the data files while readers wait.

@@ -45,7 +45,7 @@ type Store struct {
 	ix      *index
 	closed  bool
 
-	// What follows belongs to the committer (before it runs, to Open).
+	// What follows belongs to the committer: whoever has queue.lead.
 	active     *dataFile // the file that is appended to; nil when the next write has to begin one
 	activeID   fileID    // its id, or that of the last one
 	lastID     fileID    // highest id ever tried
@@ -56,7 +56,11 @@ type Store struct {
 	meta       meta
 	unflushed  int64 // data bytes since the index was last told to flush
 	scratch    []byte
-	committing chan struct{} // closed when the committer has ended
+	batch      []*Write
+
+	background sync.WaitGroup
+	ending     chan struct{} // closed when Close has queue.lead
+	released   chan struct{} // closed when Close is done
 }
 
 // Open opens the store in dir and creates it when there is none. It is
@@ -64,7 +68,7 @@ type Store struct {
 // tail of the last file is read again; what was torn there is cut and logged.
 func Open(dir string, o Options) (*Store, error) {
 	o.setDefaults()
-	s := &Store{opts: o, dir: dir, committing: make(chan struct{})}
+	s := &Store{opts: o, dir: dir, ending: make(chan struct{}), released: make(chan struct{})}
 	s.queue.init()
 	s.compactor.wake = make(chan struct{}, 1)
 	s.compactor.skip = make(map[fileID]bool)
@@ -73,7 +77,7 @@ func Open(dir string, o Options) (*Store, error) {
 		s.release()
 		return nil, fmt.Errorf("store %s: %w", dir, err)
 	}
-	go s.commitLoop()
+	s.queue.lead <- struct{}{}
 	s.startCompactor()
 	return s, nil
 }
@@ -187,11 +191,17 @@ func (s *Store) release() error {
 func (s *Store) Close() error {
 	s.stopCompactor()
 	if !s.queue.close() {
-		<-s.committing
+		<-s.released
 		return nil
 	}
-	<-s.committing
-	return s.release()
+	defer close(s.released)
+	<-s.queue.lead // for good
+	close(s.ending)
+	for s.commitNext() {
+	}
+	err := s.release()
+	s.background.Wait()
+	return err
 }
 
 // SetLimit changes the most live payload bytes; 0 means no limit.
