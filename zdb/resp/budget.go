@@ -9,15 +9,23 @@ import (
 )
 
 // Budget bounds the bytes of requests and replies in flight, over all connections.
+//
+// What is given back is kept, up to half of the budget, and handed out again last in, first
+// out: memory that was touched a moment ago is the fastest there is, and a garbage collector
+// that empties a pool would have it touched anew.
 type Budget struct {
-	sem   *semaphore.Weighted
-	total int64
+	sem *semaphore.Weighted
+
+	mu        sync.Mutex
+	free      [maxClass + 1][][]byte
+	freeBytes int64
+	keepBytes int64
 }
 
 // NewBudget makes a budget; it is never less than what one request needs.
 func NewBudget(totalBytes int64) *Budget {
 	totalBytes = max(totalBytes, 2*classBytes(MaxRequestBytes))
-	return &Budget{sem: semaphore.NewWeighted(totalBytes), total: totalBytes}
+	return &Budget{sem: semaphore.NewWeighted(totalBytes), keepBytes: totalBytes / 2}
 }
 
 // Buffer is memory from a budget; Release gives it back. The zero value holds nothing.
@@ -32,8 +40,6 @@ const (
 	maxClass = 24 // 16 MiB
 )
 
-var pools [maxClass + 1]sync.Pool
-
 func classOf(n int) int         { return max(minClass, bits.Len(uint(max(n, 1)-1))) }
 func classBytes(n int) int64    { return 1 << classOf(n) }
 func (b *Buffer) weight() int64 { return 1 << b.class }
@@ -42,12 +48,21 @@ func (b *Buffer) weight() int64 { return 1 << b.class }
 // What is in it is arbitrary.
 func (b *Budget) Get(ctx context.Context, n int) (Buffer, error) {
 	class := classOf(n)
-	if err := b.sem.Acquire(ctx, 1<<class); err != nil {
-		return Buffer{}, err
+	if !b.sem.TryAcquire(1 << class) {
+		if err := b.sem.Acquire(ctx, 1<<class); err != nil {
+			return Buffer{}, err
+		}
 	}
-	if p, _ := pools[class].Get().(*[]byte); p != nil {
-		return Buffer{Bytes: (*p)[:n], budget: b, class: class}, nil
+	b.mu.Lock()
+	if have := b.free[class]; len(have) > 0 {
+		p := have[len(have)-1]
+		have[len(have)-1] = nil
+		b.free[class] = have[:len(have)-1]
+		b.freeBytes -= 1 << class
+		b.mu.Unlock()
+		return Buffer{Bytes: p[:n], budget: b, class: class}, nil
 	}
+	b.mu.Unlock()
 	return Buffer{Bytes: make([]byte, n, 1<<class), budget: b, class: class}, nil
 }
 
@@ -56,8 +71,16 @@ func (b *Buffer) Release() {
 	if b.budget == nil {
 		return
 	}
-	p := b.Bytes[:0]
-	pools[b.class].Put(&p)
+	b.budget.keep(b.Bytes[:0], b.class)
 	b.budget.sem.Release(b.weight())
 	*b = Buffer{}
+}
+
+func (b *Budget) keep(p []byte, class int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.freeBytes+1<<class <= b.keepBytes {
+		b.free[class] = append(b.free[class], p)
+		b.freeBytes += 1 << class
+	}
 }

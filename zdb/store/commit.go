@@ -269,6 +269,7 @@ func (s *Store) append(changes []*change) error {
 	}
 	if s.opts.NoSync {
 		s.end = end
+		s.writeBehind()
 	} else {
 		if err := s.active.file.SyncData(); err != nil {
 			// The kernel may have dropped the pages: what is behind end is unknown for good.
@@ -299,6 +300,27 @@ func dropCached(f vfs.File, from, to int64) {
 	if fd := f.Fd(); fd != vfs.InvalidFd && to-from >= dropBytes {
 		_ = unix.Fadvise(int(fd), from, to-from, unix.FADV_DONTNEED) // a hint
 	}
+}
+
+// writeBehind has the disk write what was not synced, and gives its page cache back, while
+// the next writes go on: it does not wait, and is skipped while the last one is under way.
+func (s *Store) writeBehind() {
+	from, to := s.behind, s.end
+	fd := s.active.file.Fd()
+	if to-from < writeBehindBytes || fd == vfs.InvalidFd || !s.writing.CompareAndSwap(false, true) {
+		return
+	}
+	s.behind = to
+	f := s.active
+	s.files.retain(f)
+	s.background.Go(func() {
+		defer s.writing.Store(false)
+		defer s.files.release(f)
+		const all = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+		if unix.SyncFileRange(int(fd), from, to-from, all) == nil { // no promise is made with it
+			_ = unix.Fadvise(int(fd), from, to-from, unix.FADV_DONTNEED)
+		}
+	})
 }
 
 // dropBytes: smaller writes share pages with their neighbours and stay cached.
@@ -377,6 +399,7 @@ func (s *Store) startFile(h *fileHeader) error {
 	}
 	closed := s.activeID
 	s.active, s.activeID, s.end, s.durable, s.lastRecord = f, f.id, fileHeaderBytes, fileHeaderBytes, 0
+	s.behind = 0
 	s.highest.Store(uint32(f.id))
 	s.space.ends(s.activeID, s.end)
 	if s.opts.OnJump != nil && closed != 0 {
@@ -426,9 +449,10 @@ func (s *Store) applyChanges(changes []*change) error {
 	if s.compactDue() {
 		s.compactor.poke()
 	}
-	s.unflushed += written
-	if s.unflushed >= indexFlushBytes {
-		s.unflushed = 0
+	s.unflushedBytes += written
+	s.unflushedWrites += len(changes)
+	if s.unflushedBytes >= indexFlushBytes || s.unflushedWrites >= indexFlushWrites {
+		s.unflushedBytes, s.unflushedWrites = 0, 0
 		if _, err := s.ix.db.AsyncFlush(); err != nil {
 			return err
 		}

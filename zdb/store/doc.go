@@ -67,7 +67,7 @@
 //   - In file order (ids, then offsets) the last record of a key is its state. A later
 //     compaction may append live records again, with sequence and time unchanged, and
 //     then remove a file; scan order and cursors survive that.
-//   - Memory: the block cache, four memtables, 48 open data files, and the values in flight.
+//   - Memory: the block cache, three memtables of up to 4 MiB, 48 open data files, and the values in flight.
 //
 // # Scan cursor
 //

@@ -86,6 +86,13 @@ func (t *files) addLocked(id fileID, file vfs.File) *dataFile {
 	return f
 }
 
+// retain holds a file that the caller holds already once more.
+func (t *files) retain(f *dataFile) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f.refs++
+}
+
 func (t *files) release(f *dataFile) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

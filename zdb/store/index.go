@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -43,7 +44,7 @@ func openIndex(base vfs.FS, dir string, cacheBytes int64, log *slog.Logger, onFa
 		DisableTableStats:           true,
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                memTableBytes,
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: memTables,
 		MaxOpenFiles:                64,
 		L0CompactionThreshold:       4,
 		MaxManifestFileSize:         1 << 20,
@@ -56,6 +57,8 @@ func openIndex(base vfs.FS, dir string, cacheBytes int64, log *slog.Logger, onFa
 	}
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		// Places and checksums do not get shorter, and the work would be on the way of each write.
+		opts.Levels[i].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	}
 	db, err := pebble.Open(dir, opts)
 	if err != nil {

@@ -36,7 +36,8 @@ const (
 	minFileBytes        = 16 << 20
 	defaultCacheBytes   = 4 << 20
 	defaultReserveBytes = 16 << 20
-	memTableBytes       = 1 << 20
+	memTableBytes       = 4 << 20
+	memTables           = 3
 
 	// A batch is what one fdatasync covers, and what one pwritev takes (IOV_MAX is 1024).
 	maxBatchWrites = 480
@@ -44,8 +45,12 @@ const (
 	// More writes than this wait outside of the queue.
 	maxQueuedWrites = 4096
 
-	// The index is flushed after this many data bytes, which bounds the replay.
-	indexFlushBytes = 64 << 20
+	// The index is flushed after this many data bytes or writes, which bounds the replay.
+	indexFlushBytes  = 256 << 20
+	indexFlushWrites = 100_000
+
+	// Without syncs the disk is told to write after this many bytes.
+	writeBehindBytes = 8 << 20
 
 	maxOpenFiles = 48
 )

@@ -54,13 +54,17 @@ type Store struct {
 	lastRecord uint32    // offset of its last record, 0 where it has none
 	undurable  bool      // a file before it could not be made durable (NoSync only)
 	meta       meta
-	unflushed  int64 // data bytes since the index was last told to flush
+	behind     int64 // the disk was told to write the active file up to here (NoSync only)
 	scratch    []byte
 	batch      []*Write
 
-	background sync.WaitGroup
-	ending     chan struct{} // closed when Close has queue.lead
-	released   chan struct{} // closed when Close is done
+	// Since the index was last told to flush.
+	unflushedBytes  int64
+	unflushedWrites int
+	writing         atomic.Bool // a write behind is under way
+	background      sync.WaitGroup
+	ending          chan struct{} // closed when Close has queue.lead
+	released        chan struct{} // closed when Close is done
 }
 
 // Open opens the store in dir and creates it when there is none. It is
