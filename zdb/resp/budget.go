@@ -35,21 +35,26 @@ type Buffer struct {
 	class  int
 }
 
+// A class is a power of two and room for a key and a record's header, because values tend to be
+// powers of two.
 const (
-	minClass = 12 // 4 KiB
-	maxClass = 24 // 16 MiB
+	minClass   = 12 // 4 KiB
+	maxClass   = 24 // 16 MiB
+	classExtra = 1 << 10
 )
 
-func classOf(n int) int         { return max(minClass, bits.Len(uint(max(n, 1)-1))) }
-func classBytes(n int) int64    { return 1 << classOf(n) }
-func (b *Buffer) weight() int64 { return 1 << b.class }
+func classOf(n int) int         { return max(minClass, bits.Len(uint(max(n-classExtra, 1)-1))) }
+func classSize(class int) int   { return 1<<class + classExtra }
+func classBytes(n int) int64    { return int64(classSize(classOf(n))) }
+func (b *Buffer) weight() int64 { return int64(classSize(b.class)) }
 
 // Get gives a buffer of n bytes, at most 16 MiB, as soon as the budget has them.
 // What is in it is arbitrary.
 func (b *Budget) Get(ctx context.Context, n int) (Buffer, error) {
 	class := classOf(n)
-	if !b.sem.TryAcquire(1 << class) {
-		if err := b.sem.Acquire(ctx, 1<<class); err != nil {
+	weight := int64(classSize(class))
+	if !b.sem.TryAcquire(weight) {
+		if err := b.sem.Acquire(ctx, weight); err != nil {
 			return Buffer{}, err
 		}
 	}
@@ -58,12 +63,12 @@ func (b *Budget) Get(ctx context.Context, n int) (Buffer, error) {
 		p := have[len(have)-1]
 		have[len(have)-1] = nil
 		b.free[class] = have[:len(have)-1]
-		b.freeBytes -= 1 << class
+		b.freeBytes -= weight
 		b.mu.Unlock()
 		return Buffer{Bytes: p[:n], budget: b, class: class}, nil
 	}
 	b.mu.Unlock()
-	return Buffer{Bytes: make([]byte, n, 1<<class), budget: b, class: class}, nil
+	return Buffer{Bytes: make([]byte, n, weight), budget: b, class: class}, nil
 }
 
 // Release gives the memory back; nothing may refer to it any more.
@@ -79,8 +84,8 @@ func (b *Buffer) Release() {
 func (b *Budget) keep(p []byte, class int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.freeBytes+1<<class <= b.keepBytes {
+	if weight := int64(classSize(class)); b.freeBytes+weight <= b.keepBytes {
 		b.free[class] = append(b.free[class], p)
-		b.freeBytes += 1 << class
+		b.freeBytes += weight
 	}
 }

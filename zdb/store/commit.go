@@ -24,6 +24,7 @@ type change struct {
 	head  recordHeader
 	at    entry  // where it goes
 	old   *entry // what it replaces, perhaps a delete marker; nil for nothing; may be the at of a change before
+	found entry  // what old is, unless that
 }
 
 // commitUntil commits batches until w is done. The caller has queue.lead.
@@ -48,6 +49,8 @@ func (s *Store) commitNext() bool {
 		s.batch[0].finish(s.batch[0].run())
 	default:
 		s.commit(s.batch)
+		clear(s.slab[:s.slabUsed]) // values are their owners' again
+		s.slabUsed = 0
 	}
 	return true
 }
@@ -84,7 +87,11 @@ func (s *Store) tryCommit(batch []*Write) ([]*change, error) {
 		}
 		return nil, nil
 	}
-	d := decider{store: s, avail: s.writableBytes(), live: s.meta.LiveBytes, pending: make(map[string]*change)}
+	d := decider{store: s, live: s.meta.LiveBytes, changes: s.changes[:0], slab: s.slab[:0]}
+	if len(batch) > 1 {
+		d.pending = s.pending
+		defer clear(s.pending)
+	}
 	var late []*Write // hang on changes of this batch
 	for _, w := range batch {
 		done, err := d.decide(w)
@@ -96,6 +103,7 @@ func (s *Store) tryCommit(batch []*Write) ([]*change, error) {
 			late = append(late, w)
 		}
 	}
+	s.slabUsed = max(s.slabUsed, len(d.slab))
 	if err := s.write(d.changes); err != nil {
 		for _, w := range late {
 			w.finish(err)
@@ -129,12 +137,13 @@ func (s *Store) write(changes []*change) error {
 }
 
 // decider turns writes into changes, in order; pending is what this batch does to
-// a key so far.
+// a key so far, nil for a batch of one.
 type decider struct {
 	store   *Store
-	avail   int64
 	live    int64
+	placed  int64 // bytes of the records so far
 	changes []*change
+	slab    []change // what changes point to; it has room for a batch
 	pending map[string]*change
 }
 
@@ -144,6 +153,8 @@ func (d *decider) decide(w *Write) (done bool, err error) {
 	if w.newID {
 		w.Key = appendID(make([]byte, 0, idBytes), s.meta.NextSequence-1)
 	}
+	d.slab = append(d.slab, change{})
+	c := &d.slab[len(d.slab)-1]
 	var old *entry
 	before := d.pending[string(w.Key)]
 	if before != nil {
@@ -156,7 +167,7 @@ func (d *decider) decide(w *Write) (done bool, err error) {
 			return true, fmt.Errorf("%w: %w", zdb.ErrDisk, err)
 		}
 		if ok {
-			old = &e
+			c.found, old = e, &c.found
 		}
 	}
 	if s.ix.fs.isFull() {
@@ -179,17 +190,18 @@ func (d *decider) decide(w *Write) (done bool, err error) {
 		return true, fmt.Errorf("%w: namespace limit", zdb.ErrNoSpace)
 	case old.live() && d.same(w, valueCRC, old, before):
 		return true, nil
-	case w.sizeBytes() > d.avail:
+	case !s.room.fits(d.placed + w.sizeBytes()):
 		return true, fmt.Errorf("%w: disk", zdb.ErrNoSpace)
 	}
 	now := w.UnixTime
 	if now == 0 {
 		now = s.opts.Now().Unix()
 	}
-	c := &change{write: w, key: w.Key, value: w.Value, old: old, head: recordHeader{
+	c.write, c.key, c.value, c.old = w, w.Key, w.Value, old
+	c.head = recordHeader{
 		ValueCRC: valueCRC, Delete: w.Delete, KeyBytes: uint8(len(w.Key)), ValueBytes: uint32(len(w.Value)),
 		Sequence: s.meta.NextSequence, UnixTime: now,
-	}}
+	}
 	if w.Delete {
 		c.value, c.head.ValueBytes, c.head.ValueCRC = nil, 0, 0
 	} else {
@@ -197,9 +209,11 @@ func (d *decider) decide(w *Write) (done bool, err error) {
 	}
 	c.at = entry{Deleted: w.Delete, ValueBytes: c.head.ValueBytes, ValueCRC: c.head.ValueCRC, Sequence: c.head.Sequence}
 	d.live += int64(c.head.ValueBytes) - oldBytes
-	d.avail -= w.sizeBytes()
+	d.placed += w.sizeBytes()
 	d.changes = append(d.changes, c)
-	d.pending[string(w.Key)] = c
+	if d.pending != nil {
+		d.pending[string(w.Key)] = c
+	}
 	return false, nil
 }
 
@@ -219,31 +233,6 @@ func (d *decider) same(w *Write, crc uint32, old *entry, before *change) bool {
 	}
 	got, err := d.store.read(*old, w.Key, nil)
 	return err == nil && bytes.Equal(got, w.Value) // what can't be read is written again
-}
-
-// writableBytes is the disk space that values may take: what is free but the reserve.
-func (s *Store) writableBytes() int64 {
-	usage, err := s.opts.FS.GetDiskUsage(s.dir)
-	if err != nil {
-		return math.MaxInt64 / 2
-	}
-	return int64(usage.AvailBytes) - s.reserveOf(&usage)
-}
-
-// reserveBytes is what is left free on the disk for deletes, the index and compaction.
-func (s *Store) reserveBytes() int64 {
-	usage, err := s.opts.FS.GetDiskUsage(s.dir)
-	if err != nil {
-		return 0
-	}
-	return s.reserveOf(&usage)
-}
-
-func (s *Store) reserveOf(usage *vfs.DiskUsage) int64 {
-	if s.opts.ReserveBytes > 0 {
-		return s.opts.ReserveBytes
-	}
-	return min(defaultReserveBytes, int64(usage.TotalBytes/64))
 }
 
 // append writes the changes to the active file and makes them durable.
@@ -279,6 +268,7 @@ func (s *Store) append(changes []*change) error {
 		dropCached(s.active.file, s.end, end)
 		s.end, s.durable = end, end
 	}
+	s.room.took(sizeBytes)
 	last := changes[len(changes)-1]
 	s.lastRecord = last.at.Offset
 	s.space.ends(s.activeID, s.end)

@@ -146,7 +146,7 @@ func (s *Store) Compact(ctx context.Context) (Reclaimed, error) {
 // victim gives the file that is to be cleaned now, if any.
 func (s *Store) victim() (fileID, bool) {
 	_, total, dead := s.space.totals()
-	short := s.writableBytes() < shortBytes
+	short := s.room.isShort()
 	for _, u := range s.space.ended(fileID(s.highest.Load())) {
 		d := u.deadBytes()
 		switch {
@@ -359,7 +359,7 @@ func (p *pass) move() error {
 		}
 		p.moved += sizeBytes
 		batch, sizeBytes = batch[:0], 0
-		if p.paced && p.writableBytes() >= shortBytes {
+		if p.paced && !p.room.isShort() {
 			return rest(p.ctx, min(maxRest, restFactor*time.Since(start)))
 		}
 		return nil
@@ -411,8 +411,7 @@ func (p *pass) moveBatch(batch []movable) error {
 		changes = append(changes, &change{key: m.key, value: m.value, head: m.header, old: &e})
 		sizeBytes += m.header.sizeBytes()
 	}
-	// Half of the reserve is for this: it makes room.
-	if sizeBytes > p.writableBytes()+p.reserveBytes()/2 {
+	if !p.room.fitsMove(sizeBytes) {
 		return fmt.Errorf("%w: compaction", zdb.ErrNoSpace)
 	}
 	return p.write(changes)

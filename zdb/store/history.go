@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"os"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/qsfs/qsfs/zdb"
@@ -31,8 +33,8 @@ func staleRange(key []byte, below uint64) *pebble.IterOptions {
 }
 
 // History gives a version of a key: the present one with at nil (zdb.ErrNotFound when there is
-// none), else the one that Older of another version leads to. It goes back as far as compaction
-// has left the records. at is checked: zdb.ErrBadCursor when no record is there, or no longer,
+// none), else the one that Older of another version leads to. Compaction takes old versions, file
+// by file. at is checked: zdb.ErrBadCursor when no record is there, or no longer,
 // zdb.ErrOtherKey when it is not this key's. alloc is as with GetInto.
 func (s *Store) History(ctx context.Context, key, at []byte, alloc func(n int) []byte) (Version, error) {
 	for {
@@ -56,7 +58,7 @@ func (s *Store) History(ctx context.Context, key, at []byte, alloc func(n int) [
 			return Version{Value: value, UnixTime: e.UnixTime, Older: older}, nil
 		case at == nil && s.isVoid(ctx, key, e, err):
 			continue
-		case at != nil && s.space.end(e.File) == 0:
+		case at != nil && errors.Is(err, os.ErrNotExist):
 			return Version{}, fmt.Errorf("%w: compacted away", zdb.ErrBadCursor)
 		}
 		s.noteReadError()

@@ -11,6 +11,8 @@ import (
 // Write is one change of the store. The caller fills the upper fields, hands it
 // to Submit and leaves key and value alone until Wait returned.
 //
+// It can be used again once Wait has returned nil or an error that is not the context's.
+//
 // In a sequential store an empty key makes a new one, which is in Key after Wait; any other
 // key has to be there (zdb.ErrUpdateOnly).
 type Write struct {
@@ -28,12 +30,13 @@ type Write struct {
 	store *Store
 	state atomic.Int32
 	err   error
-	done  chan struct{}
+	done  chan struct{} // capacity 1: something is in it when the write is finished
 }
 
 const (
 	writeQueued = iota
 	writeTaken  // whoever commits works on it
+	writeFinished
 	writeCancelled
 )
 
@@ -41,18 +44,12 @@ func (w *Write) sizeBytes() int64 { return recordHeaderBytes + int64(len(w.Key))
 
 func (w *Write) finish(err error) {
 	w.err = err
-	close(w.done)
+	w.state.Store(writeFinished)
+	w.done <- struct{}{}
 }
 
 // Done says whether Wait would return at once.
-func (w *Write) Done() bool {
-	select {
-	case <-w.done:
-		return true
-	default:
-		return false
-	}
-}
+func (w *Write) Done() bool { return w.state.Load() == writeFinished }
 
 // Wait returns when the change is durable, or will never be made. When ctx ends
 // first the change is withdrawn if the disk has not begun with it; otherwise its
@@ -61,10 +58,9 @@ func (w *Write) Done() bool {
 func (w *Write) Wait(ctx context.Context) error {
 	q := &w.store.queue
 	for {
-		select {
-		case <-w.done:
+		if w.Done() {
+			<-w.done
 			return w.err
-		default:
 		}
 		select {
 		case <-w.done:
@@ -184,7 +180,11 @@ func (s *Store) Submit(ctx context.Context, w *Write) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	w.store, w.done = s, make(chan struct{})
+	w.store, w.err, w.Changed = s, nil, false
+	if w.done == nil {
+		w.done = make(chan struct{}, 1)
+	}
+	w.state.Store(writeQueued)
 	return s.push(ctx, w)
 }
 

@@ -33,6 +33,7 @@ type Store struct {
 	indexBuilds  atomic.Uint64
 	device       string
 	space        space
+	room         room
 	dirty        dirtyFiles
 	compactor    compactor
 	highest      atomic.Uint32 // id of the active data file
@@ -57,6 +58,10 @@ type Store struct {
 	behind     int64 // the disk was told to write the active file up to here (NoSync only)
 	scratch    []byte
 	batch      []*Write
+	pending    map[string]*change // of the batch
+	changes    []*change
+	slab       []change
+	slabUsed   int
 
 	// Since the index was last told to flush.
 	unflushedBytes  int64
@@ -74,6 +79,9 @@ func Open(dir string, o Options) (*Store, error) {
 	o.setDefaults()
 	s := &Store{opts: o, dir: dir, ending: make(chan struct{}), released: make(chan struct{})}
 	s.queue.init()
+	s.pending = make(map[string]*change)
+	s.changes, s.slab = make([]*change, 0, maxBatchWrites), make([]change, 0, maxBatchWrites)
+	s.room = room{fs: o.FS, dir: dir, reserveBytes: o.ReserveBytes, now: o.Now}
 	s.compactor.wake = make(chan struct{}, 1)
 	s.compactor.skip = make(map[fileID]bool)
 	s.limit.Store(o.MaxBytes)
