@@ -53,6 +53,19 @@ func (b *Budget) Get(ctx context.Context, n int) (Buffer, error) {
 			return Buffer{}, err
 		}
 	}
+	return b.buffer(n, class), nil
+}
+
+// TryGet is Get when the budget has the memory now, and nobody waits for some.
+func (b *Budget) TryGet(n int) (Buffer, bool) {
+	class := classOf(n)
+	if !b.sem.TryAcquire(1 << class) {
+		return Buffer{}, false
+	}
+	return b.buffer(n, class), true
+}
+
+func (b *Budget) buffer(n, class int) Buffer {
 	b.mu.Lock()
 	if have := b.free[class]; len(have) > 0 {
 		p := have[len(have)-1]
@@ -60,10 +73,10 @@ func (b *Budget) Get(ctx context.Context, n int) (Buffer, error) {
 		b.free[class] = have[:len(have)-1]
 		b.freeBytes -= 1 << class
 		b.mu.Unlock()
-		return Buffer{Bytes: p[:n], budget: b, class: class}, nil
+		return Buffer{Bytes: p[:n], budget: b, class: class}
 	}
 	b.mu.Unlock()
-	return Buffer{Bytes: make([]byte, n, 1<<class), budget: b, class: class}, nil
+	return Buffer{Bytes: make([]byte, n, 1<<class), budget: b, class: class}
 }
 
 // Release gives the memory back; nothing may refer to it any more.
