@@ -135,6 +135,8 @@ func (c *conn) writeErrorText(err error, del bool) string {
 		return zdb.TextWorm
 	case errors.Is(err, zdb.ErrNoSpace):
 		return zdb.TextNoSpace
+	case errors.Is(err, zdb.ErrKeyEmpty): // the mode has just changed
+		return zdb.TextKeyNeeded
 	case errors.Is(err, zdb.ErrUpdateOnly):
 		return zdb.TextUpdateOnly
 	}
