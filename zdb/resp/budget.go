@@ -58,17 +58,30 @@ func (b *Budget) Get(ctx context.Context, n int) (Buffer, error) {
 			return Buffer{}, err
 		}
 	}
+	return b.buffer(n, class), nil
+}
+
+// TryGet is Get when the budget has the memory now, and nobody waits for some.
+func (b *Budget) TryGet(n int) (Buffer, bool) {
+	class := classOf(n)
+	if !b.sem.TryAcquire(int64(classSize(class))) {
+		return Buffer{}, false
+	}
+	return b.buffer(n, class), true
+}
+
+func (b *Budget) buffer(n, class int) Buffer {
 	b.mu.Lock()
 	if have := b.free[class]; len(have) > 0 {
 		p := have[len(have)-1]
 		have[len(have)-1] = nil
 		b.free[class] = have[:len(have)-1]
-		b.freeBytes -= weight
+		b.freeBytes -= int64(classSize(class))
 		b.mu.Unlock()
-		return Buffer{Bytes: p[:n], budget: b, class: class}, nil
+		return Buffer{Bytes: p[:n], budget: b, class: class}
 	}
 	b.mu.Unlock()
-	return Buffer{Bytes: make([]byte, n, weight), budget: b, class: class}, nil
+	return Buffer{Bytes: make([]byte, n, classSize(class)), budget: b, class: class}
 }
 
 // Release gives the memory back; nothing may refer to it any more.

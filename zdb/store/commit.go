@@ -181,13 +181,13 @@ func (d *decider) decide(w *Write) (done bool, err error) {
 	switch {
 	case w.Delete && !old.live():
 		return true, zdb.ErrNotFound
-	case s.opts.Sequential && !w.newID && !old.live():
-		return true, zdb.ErrUpdateOnly
 	case w.WriteOnce && old.live():
 		return true, zdb.ErrWorm
 	case w.Delete:
 	case d.overLimit(int64(len(w.Value)), oldBytes):
 		return true, fmt.Errorf("%w: namespace limit", zdb.ErrNoSpace)
+	case s.opts.Sequential && !w.newID && !old.live():
+		return true, zdb.ErrUpdateOnly
 	case old.live() && d.same(w, valueCRC, old, before):
 		return true, nil
 	case !s.room.fits(d.placed + w.sizeBytes()):
