@@ -33,6 +33,11 @@ const (
 	TextCannotDelete    = "Cannot delete key (data)"
 	TextCannotDelIndex  = "Cannot delete key (index)"
 	TextInternalError   = "Internal Error"
+	TextNoMoreHistory   = "No more history"
+	TextHistoryQuery    = "Invalid arguments (index query)"
+	TextHistoryKey      = "Invalid arguments (invalid key)"
+	TextNoKeysMatch     = "No keys match"
+	TextNotInThisMode   = "Index running mode doesn't support this feature"
 	TextFrozen          = "Namespace is temporarily frozen (read-write disabled)"
 	TextLocked          = "Namespace is temporarily locked (read-only)"
 	TextNoMoreData      = "No more data"
@@ -53,6 +58,24 @@ const (
 	TextInvalidMode       = "Invalid property value (expected: user, seq)"
 	TextModeInUse         = "Cannot change mode of used namespace"
 	TextSingleMode        = "This server instance is configured to use a single runtime mode"
+	TextFlushDenied       = "Flushing public namespace denied"
+	TextServerError       = "Internal Server Error"
+
+	TextUnauthorized       = "Unauthorized"
+	TextTimeout            = "Timeout"
+	TextInvalidTimeout     = "Invalid timeout"
+	TextUnknownWatch       = "Unknown command to watch"
+	TextNotACommand        = "This is not a valid command"
+	TextUnknownIndex       = "Unknown INDEX subcommand"
+	TextUnknownDirty       = "Unknown INDEX DIRTY subcommand"
+	TextUnknownData        = "Unknown DATA subcommand"
+	TextEOF                = "EOF"
+	TextInvalidRequest     = "Invalid Request"
+	TextUnexpectedInternal = "Unexpected Internal Error"
+
+	// TextNoReplication is not the C server's: it answers MIRROR and MASTER, which
+	// this module does not have.
+	TextNoReplication = "Replication is not supported by this server"
 
 	TextPrivate         = "Namespace protected and private"
 	TextAccessDenied    = "Access denied"

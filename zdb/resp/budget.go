@@ -45,10 +45,23 @@ func (b *Budget) Get(ctx context.Context, n int) (Buffer, error) {
 	if err := b.sem.Acquire(ctx, 1<<class); err != nil {
 		return Buffer{}, err
 	}
-	if p, _ := pools[class].Get().(*[]byte); p != nil {
-		return Buffer{Bytes: (*p)[:n], budget: b, class: class}, nil
+	return b.buffer(n, class), nil
+}
+
+// TryGet is Get when the budget has the memory now, and nobody waits for some.
+func (b *Budget) TryGet(n int) (Buffer, bool) {
+	class := classOf(n)
+	if !b.sem.TryAcquire(1 << class) {
+		return Buffer{}, false
 	}
-	return Buffer{Bytes: make([]byte, n, 1<<class), budget: b, class: class}, nil
+	return b.buffer(n, class), true
+}
+
+func (b *Budget) buffer(n, class int) Buffer {
+	if p, _ := pools[class].Get().(*[]byte); p != nil {
+		return Buffer{Bytes: (*p)[:n], budget: b, class: class}
+	}
+	return Buffer{Bytes: make([]byte, n, 1<<class), budget: b, class: class}
 }
 
 // Release gives the memory back; nothing may refer to it any more.

@@ -25,15 +25,22 @@ var commands map[string]command
 func init() {
 	commands = map[string]command{
 		"PING": {run: (*conn).ping}, "TIME": {run: (*conn).time}, "INFO": {run: (*conn).info}, "AUTH": {run: (*conn).auth},
+		"SELECT": {run: (*conn).selectNamespace}, "WAIT": {run: (*conn).wait}, anyCommand: {run: (*conn).asterisk},
+		"STOP": {run: (*conn).stop}, "HOOKS": {run: (*conn).listHooks, admin: true},
+		"MIRROR": {run: (*conn).replicate, admin: true}, "MASTER": {run: (*conn).replicate, admin: true},
+
 		"SET": {run: (*conn).set}, "SETX": {run: (*conn).set}, "DEL": {run: (*conn).del},
 		"GET": {run: (*conn).get, exact: 2}, "MGET": {run: (*conn).mget},
 		"EXISTS": {run: (*conn).exists, exact: 2}, "CHECK": {run: (*conn).check, exact: 2},
 		"LENGTH": {run: (*conn).length, exact: 2}, "KEYTIME": {run: (*conn).keytime, exact: 2},
-		"SCAN": {run: (*conn).scan}, "SCANX": {run: (*conn).scan}, "RSCAN": {run: (*conn).rscan},
-		"DBSIZE": {run: (*conn).dbsize}, "SELECT": {run: (*conn).selectNamespace},
+		"HISTORY": {run: (*conn).history}, "KEYCUR": {run: (*conn).keycur, exact: 2},
+		"SCAN": {run: (*conn).scan}, "SCANX": {run: (*conn).scan}, "RSCAN": {run: (*conn).rscan}, "KSCAN": {run: (*conn).kscan},
+
+		"DBSIZE": {run: (*conn).dbsize}, "FLUSH": {run: (*conn).flush},
 		"NSNEW": {run: (*conn).nsnew, exact: 2, admin: true}, "NSDEL": {run: (*conn).nsdel, exact: 2, admin: true},
 		"NSSET": {run: (*conn).nsset, exact: 4, admin: true}, "NSINFO": {run: (*conn).nsinfo, exact: 2},
-		"NSLIST": {run: (*conn).nslist}, "STOP": {run: (*conn).stop},
+		"NSLIST": {run: (*conn).nslist}, "NSJUMP": {run: (*conn).nsjump, admin: true}, "RELOAD": {run: (*conn).reload, exact: 2, admin: true},
+		"INDEX": {run: (*conn).index, admin: true}, "DATA": {run: (*conn).data, admin: true},
 	}
 }
 
@@ -45,8 +52,9 @@ func (c *conn) execute(req *resp.Request) error {
 		c.fail(zdb.TextNamespaceGone)
 		return errHangUp
 	}
-	name := req.Args[0]
-	cmd, ok := commands[strings.ToUpper(string(name[:min(len(name), maxCommandBytes+1)]))]
+	given := req.Args[0]
+	name := strings.ToUpper(string(given[:min(len(given), maxCommandBytes+1)]))
+	cmd, ok := commands[name]
 	if !ok {
 		req.Release()
 		c.srv.stats.failed.Add(1)
@@ -54,16 +62,15 @@ func (c *conn) execute(req *resp.Request) error {
 		return nil
 	}
 	c.srv.stats.executed.Add(1)
-	if cmd.admin && !c.isAdmin() {
-		req.Release()
-		return nil
+	c.command, c.submitted = name, false
+	var err error
+	if (!cmd.admin || c.isAdmin()) && (cmd.exact == 0 || c.argumentsGood(req, cmd.exact, false)) {
+		err = cmd.run(c, req)
 	}
-	if cmd.exact > 0 && !c.argumentsGood(req, cmd.exact, false) {
-		req.Release()
-		return nil
-	}
-	err := cmd.run(c, req)
 	req.Release()
+	if !c.submitted { // else it is said when the store has done it
+		c.srv.waits.ran(c, c.ns, name)
+	}
 	return err
 }
 
@@ -90,29 +97,77 @@ func (c *conn) argumentsGood(req *resp.Request, count int, emptyToo bool) bool {
 }
 
 // withStore runs do on the open store of the session's namespace, after the writes
-// ahead in the pipeline.
-func (c *conn) withStore(do func(*store.Store) error) error {
+// ahead in the pipeline, and replies with what it gives. No reply waits for the client
+// while the store is held.
+func (c *conn) withStore(do func(*store.Store) []byte) error {
 	c.out.settle()
 	st, err := c.srv.spaces.acquire(c.ns)
 	if err != nil {
 		return c.noStore(err)
 	}
-	defer c.srv.spaces.release(c.ns)
-	return do(st)
+	answer := do(st)
+	c.srv.spaces.release(c.ns)
+	c.encoded(answer)
+	return nil
+}
+
+// fetch runs get, which reads a value into memory that alloc gives it. While it waits for
+// that memory it does not hold the store.
+func (c *conn) fetch(get func(st *store.Store, alloc func(n int) []byte) error) (mem resp.Buffer, err error) {
+	c.out.settle()
+	for {
+		missing := 0
+		alloc := func(n int) []byte {
+			if cap(mem.Bytes) < n {
+				mem.Release()
+				var ok bool
+				if mem, ok = c.srv.budget.TryGet(n); !ok {
+					missing = n
+					return nil
+				}
+			}
+			return mem.Bytes[:n]
+		}
+		st, err := c.srv.spaces.acquire(c.ns)
+		if err != nil {
+			mem.Release()
+			return mem, err
+		}
+		err = get(st, alloc)
+		c.srv.spaces.release(c.ns)
+		if missing == 0 {
+			if err != nil {
+				mem.Release()
+			}
+			return mem, err
+		}
+		if mem, err = c.srv.budget.Get(c.ctx, missing); err != nil {
+			return mem, zdb.ErrClosed // the connection ends
+		}
+	}
 }
 
 // noStore answers when the store could not be opened.
-func (c *conn) noStore(err error) error {
+func (c *conn) noStore(err error) error { return c.notRead(err, zdb.TextInternalError) }
+
+// notRead answers when something could not be read. An error of it ends the session.
+func (c *conn) notRead(err error, text string) error {
 	switch {
 	case errors.Is(err, zdb.ErrNamespaceNotFound):
 		c.fail(zdb.TextNamespaceGone)
 		return errHangUp
-	case errors.Is(err, zdb.ErrClosed):
+	case errors.Is(err, zdb.ErrClosed), c.ctx.Err() != nil:
 		return errHangUp
 	}
-	c.srv.stats.readFailed.Add(1)
-	c.fail(zdb.TextInternalError)
+	c.noteUnread(err)
+	c.fail(text)
 	return nil
+}
+
+func (c *conn) noteUnread(err error) {
+	c.srv.stats.readFailed.Add(1)
+	c.srv.opts.Log.Error("not readable", "namespace", c.ns.name, "err", err)
+	c.srv.spaces.missing(err)
 }
 
 // readable says whether the key may be asked for; else it has answered why not.

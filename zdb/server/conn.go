@@ -27,8 +27,14 @@ type conn struct {
 	// The session.
 	ns        *namespace
 	writable  bool
+	proved    bool // with the password of ns
 	admin     bool
 	challenge string
+	waiting   atomic.Pointer[wait] // the WAIT it has not been answered; changed by waits only
+
+	// The command being executed.
+	command   string
+	submitted bool // to the store, whose answer is the reply
 }
 
 // reply is one reply, or a part of one, on its way to the client.
@@ -47,6 +53,7 @@ type pendingWrite struct {
 	write   store.Write
 	request resp.Request // the key and the value are in it
 	ns      *namespace
+	command string
 }
 
 const (
@@ -113,6 +120,7 @@ func (c *conn) serve(ctx context.Context) {
 			break
 		}
 	}
+	c.srv.waits.end(c, nil)
 	c.out.end()
 	<-replied
 	c.hangUp()
@@ -149,6 +157,8 @@ type replies struct {
 	pending  int  // writes that the store has not answered
 	ended    bool // nothing is pushed any more
 	broken   bool // the connection takes no more
+	holding  bool // a reply is being pushed in parts
+	held     []reply
 	deadline time.Time
 }
 
@@ -182,6 +192,31 @@ func (q *replies) push(r reply) {
 	}
 	q.changed.Broadcast()
 	q.mu.Unlock()
+}
+
+// interject queues a reply that answers no request in turn. It never waits: a session has
+// one at most.
+func (q *replies) interject(head []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.holding {
+		q.held = append(q.held, reply{head: head})
+		return
+	}
+	q.queue = append(q.queue, reply{head: head})
+	q.changed.Broadcast()
+}
+
+// hold keeps replies that are interjected until a reply in parts is whole.
+func (q *replies) hold(on bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.holding = on
+	if !on && len(q.held) > 0 {
+		q.queue = append(q.queue, q.held...)
+		q.held = nil
+		q.changed.Broadcast()
+	}
 }
 
 // settle waits until the store has answered all writes ahead.

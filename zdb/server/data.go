@@ -9,9 +9,6 @@ import (
 	"github.com/qsfs/qsfs/zdb/store"
 )
 
-// maxPageEntries bounds a page of SCAN.
-const maxPageEntries = 512
-
 // set is SET key value [timestamp].
 func (c *conn) set(req *resp.Request) error {
 	if len(req.Args) == 4 {
@@ -28,11 +25,12 @@ func (c *conn) set(req *resp.Request) error {
 	if !c.mayWrite() {
 		return nil
 	}
-	if len(req.Args[1]) == 0 {
+	s := c.ns.settings.Load()
+	if len(req.Args[1]) == 0 && s.Mode == userKeys {
 		c.fail(zdb.TextKeyNeeded)
 		return nil
 	}
-	w := store.Write{Key: req.Args[1], Value: req.Args[2], WriteOnce: c.ns.settings.Load().Worm}
+	w := store.Write{Key: req.Args[1], Value: req.Args[2], WriteOnce: s.Worm}
 	if len(req.Args) == 4 && !c.timestamp(req.Args[3], &w) {
 		return nil
 	}
@@ -76,21 +74,32 @@ func (c *conn) timestamp(arg []byte, w *store.Write) bool {
 	return true
 }
 
-// submit hands a write to the store; its reply follows when that is done.
+// submit hands a write to the store; its reply follows when that is done. A store that
+// is closed meanwhile does it first.
 func (c *conn) submit(req *resp.Request, w *store.Write) error {
 	st, err := c.srv.spaces.acquire(c.ns)
 	if err != nil {
 		c.out.settle()
+		if errors.Is(err, zdb.ErrNoSpace) {
+			c.fail(zdb.TextNoSpace)
+			return nil
+		}
 		return c.noStore(err)
 	}
-	p := &pendingWrite{ns: c.ns, request: *req}
+	p := &pendingWrite{ns: c.ns, command: c.command, request: *req}
 	p.write.Key, p.write.Value, p.write.Delete = w.Key, w.Value, w.Delete
 	p.write.UnixTime, p.write.WriteOnce = w.UnixTime, w.WriteOnce
-	if err := st.Submit(c.ctx, &p.write); err != nil {
-		c.srv.spaces.release(c.ns)
+	err = st.Submit(c.ctx, &p.write)
+	c.srv.spaces.release(c.ns)
+	switch {
+	case errors.Is(err, zdb.ErrClosed), c.ctx.Err() != nil:
 		return errHangUp // the server closes
+	case err != nil:
+		c.out.settle()
+		c.fail(c.writeErrorText(err, w.Delete))
+		return nil
 	}
-	*req = resp.Request{} // the reply releases it
+	*req, c.submitted = resp.Request{}, true // the reply releases it
 	c.out.push(reply{write: p})
 	return nil
 }
@@ -111,9 +120,9 @@ func (c *conn) outcome(r *reply) {
 	default:
 		r.head = resp.AppendError(nil, c.writeErrorText(err, p.write.Delete))
 	}
-	c.srv.spaces.release(p.ns)
 	p.request.Release()
 	r.write = nil
+	c.srv.waits.ran(c, p.ns, p.command)
 }
 
 func (c *conn) writeErrorText(err error, del bool) string {
@@ -126,6 +135,8 @@ func (c *conn) writeErrorText(err error, del bool) string {
 		return zdb.TextWorm
 	case errors.Is(err, zdb.ErrNoSpace):
 		return zdb.TextNoSpace
+	case errors.Is(err, zdb.ErrUpdateOnly):
+		return zdb.TextUpdateOnly
 	}
 	c.srv.stats.writeFailed.Add(1)
 	if del {
@@ -138,7 +149,7 @@ func (c *conn) get(req *resp.Request) error {
 	if !c.readable(req.Args[1]) {
 		return nil
 	}
-	return c.withStore(func(st *store.Store) error { return c.value(st, req.Args[1]) })
+	return c.value(req.Args[1])
 }
 
 func (c *conn) mget(req *resp.Request) error {
@@ -155,90 +166,76 @@ func (c *conn) mget(req *resp.Request) error {
 	if !c.thawed() {
 		return nil
 	}
-	return c.withStore(func(st *store.Store) error {
-		c.encoded(resp.AppendArray(nil, len(req.Args)-1))
-		for _, key := range req.Args[1:] {
-			if err := c.value(st, key); err != nil {
-				return err
-			}
+	c.out.settle()
+	c.out.hold(true) // the reply of a WAIT is not to come between the items
+	defer c.out.hold(false)
+	c.encoded(resp.AppendArray(nil, len(req.Args)-1))
+	for _, key := range req.Args[1:] {
+		if err := c.value(key); err != nil {
+			return err
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // value replies with the value of a key. It is read into memory of the budget and goes
 // to the connection from there.
-func (c *conn) value(st *store.Store, key []byte) error {
-	var mem resp.Buffer
-	var over error
-	v, err := st.GetInto(c.ctx, key, func(n int) []byte {
-		if mem, over = c.srv.budget.Get(c.ctx, n); over != nil {
-			return nil
-		}
-		return mem.Bytes
+func (c *conn) value(key []byte) error {
+	var v []byte
+	mem, err := c.fetch(func(st *store.Store, alloc func(int) []byte) (err error) {
+		v, err = st.GetInto(c.ctx, key, alloc)
+		return err
 	})
 	switch {
-	case over != nil: // the server closes
-		return errHangUp
 	case err == nil:
 		c.srv.stats.readBytes.Add(int64(len(v)))
 		c.out.push(reply{head: resp.AppendBulkHead(make([]byte, 0, 16), len(v)), body: v, mem: mem})
 		return nil
-	}
-	mem.Release()
-	if errors.Is(err, zdb.ErrNotFound) {
+	case errors.Is(err, zdb.ErrNotFound):
 		c.null()
 		return nil
 	}
-	c.srv.stats.readFailed.Add(1)
-	c.srv.opts.Log.Error("value not readable", "namespace", c.ns.name, "err", err)
-	c.fail(zdb.TextInternalError)
-	return nil
+	return c.notRead(err, zdb.TextInternalError)
 }
 
 func (c *conn) exists(req *resp.Request) error {
-	return c.stat(req, func(_ store.Info, found bool) {
+	return c.stat(req, func(_ store.Info, found bool) []byte {
 		if found {
-			c.integer(1)
-		} else {
-			c.integer(0)
+			return resp.AppendInt(nil, 1)
 		}
+		return resp.AppendInt(nil, 0)
 	})
 }
 
 func (c *conn) length(req *resp.Request) error {
-	return c.stat(req, func(i store.Info, found bool) {
+	return c.stat(req, func(i store.Info, found bool) []byte {
 		if found {
-			c.integer(int64(i.ValueBytes))
-		} else {
-			c.null()
+			return resp.AppendInt(nil, int64(i.ValueBytes))
 		}
+		return resp.AppendNil(nil)
 	})
 }
 
 func (c *conn) keytime(req *resp.Request) error {
-	return c.stat(req, func(i store.Info, found bool) {
+	return c.stat(req, func(i store.Info, found bool) []byte {
 		if found {
-			c.integer(i.UnixTime)
-		} else {
-			c.null()
+			return resp.AppendInt(nil, i.UnixTime)
 		}
+		return resp.AppendNil(nil)
 	})
 }
 
-func (c *conn) stat(req *resp.Request, answer func(store.Info, bool)) error {
+func (c *conn) stat(req *resp.Request, answer func(store.Info, bool) []byte) error {
 	if !c.readable(req.Args[1]) {
 		return nil
 	}
-	return c.withStore(func(st *store.Store) error {
+	return c.withStore(func(st *store.Store) []byte {
 		info, err := st.Stat(c.ctx, req.Args[1])
 		if err != nil && !errors.Is(err, zdb.ErrNotFound) {
-			c.srv.stats.readFailed.Add(1)
-			c.fail(zdb.TextInternalError)
-			return nil
+			c.noteUnread(err)
+			return resp.AppendError(nil, zdb.TextInternalError)
 		}
-		answer(info, err == nil)
-		return nil
+		return answer(info, err == nil)
 	})
 }
 
@@ -247,76 +244,28 @@ func (c *conn) check(req *resp.Request) error {
 	if !c.readable(req.Args[1]) {
 		return nil
 	}
-	return c.withStore(func(st *store.Store) error {
-		var mem resp.Buffer
-		var over error
-		_, err := st.GetInto(c.ctx, req.Args[1], func(n int) []byte {
-			mem, over = c.srv.budget.Get(c.ctx, n)
-			return mem.Bytes
-		})
-		mem.Release()
-		switch {
-		case over != nil:
-			return errHangUp
-		case err == nil:
-			c.integer(1)
-		case errors.Is(err, zdb.ErrNotFound):
-			c.null()
-		case errors.Is(err, zdb.ErrCorrupt):
-			c.integer(0)
-		default:
-			c.integer(-1)
-		}
-		return nil
+	mem, err := c.fetch(func(st *store.Store, alloc func(int) []byte) error {
+		_, err := st.GetInto(c.ctx, req.Args[1], alloc)
+		return err
 	})
+	mem.Release()
+	switch {
+	case err == nil:
+		c.integer(1)
+	case errors.Is(err, zdb.ErrNotFound):
+		c.null()
+	case errors.Is(err, zdb.ErrCorrupt):
+		c.srv.spaces.missing(err)
+		c.integer(0)
+	case errors.Is(err, zdb.ErrNamespaceNotFound), errors.Is(err, zdb.ErrClosed), c.ctx.Err() != nil:
+		return c.notRead(err, zdb.TextInternalError)
+	default:
+		c.noteUnread(err)
+		c.integer(-1)
+	}
+	return nil
 }
 
 func (c *conn) dbsize(*resp.Request) error {
-	return c.withStore(func(st *store.Store) error {
-		c.integer(st.Len())
-		return nil
-	})
-}
-
-func (c *conn) scan(req *resp.Request) error  { return c.page(req, false) }
-func (c *conn) rscan(req *resp.Request) error { return c.page(req, true) }
-
-// page is SCAN [cursor] and RSCAN [cursor].
-func (c *conn) page(req *resp.Request, reverse bool) error {
-	if !c.thawed() {
-		return nil
-	}
-	o := store.ScanOptions{Reverse: reverse}
-	if len(req.Args) > 1 {
-		o.After = append([]byte{}, req.Args[1]...)
-	}
-	return c.withStore(func(st *store.Store) error {
-		var items []byte
-		var next store.Cursor
-		n := 0
-		err := st.Scan(c.ctx, o, func(i store.Item) bool {
-			items = resp.AppendArray(items, 3)
-			items = resp.AppendBulk(items, i.Key)
-			items = resp.AppendInt(items, int64(i.ValueBytes))
-			items = resp.AppendInt(items, i.UnixTime)
-			next = i.Cursor
-			n++
-			return n < maxPageEntries
-		})
-		switch {
-		case errors.Is(err, zdb.ErrBadCursor):
-			c.fail(zdb.TextInvalidCursor)
-		case err != nil:
-			c.srv.stats.readFailed.Add(1)
-			c.fail(zdb.TextInternalError)
-		case n == 0:
-			c.fail(zdb.TextNoMoreData)
-		default:
-			b := resp.AppendArray(make([]byte, 0, len(items)+64), 2)
-			b = resp.AppendBulk(b, next[:])
-			b = resp.AppendArray(b, n)
-			c.encoded(append(b, items...))
-		}
-		return nil
-	})
+	return c.withStore(func(st *store.Store) []byte { return resp.AppendInt(nil, st.Len()) })
 }

@@ -5,36 +5,42 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/qsfs/qsfs/zdb"
 )
 
-// descriptor is what a namespace is, but for its data. On disk, version 1 (integers
+// descriptor is what a namespace is, but for its data. On disk, version 2 (integers
 // little endian):
 //
 //	offset  size  field
 //	     0     4  magic "QZNS"
-//	     4     4  version, 1
+//	     4     4  version, 2
 //	     8     4  length of the file
 //	    12     4  CRC-32C of all other bytes
 //	    16     1  flags: 1 public, 2 write-once
 //	    17     1  access: 0 normal, 1 locked (no writes), 2 frozen (no reads either)
-//	    18     1  mode: 0 user key
+//	    18     1  mode: 0 user key, 1 sequential
 //	    19     1  zero
 //	    20     8  limit of live payload bytes, 0 none
 //	    28     8  unix time of creation
 //	    36     1  length of the name, 1 to 128, and the name
-//	     -     1  length of the password, 0 none, at most 128, and the password
+//	     -     1  length of the sealed password, 0 none, else 29 to 156, and the sealed
+//	              password (see the type sealer)
+//
+// Version 1 had the password itself in the last field, and mode 0 only. It is read, and
+// replaced at start.
 type descriptor struct {
-	Name        string
-	Password    string
-	MaxBytes    int64
-	Public      bool
-	Worm        bool
-	Access      access
-	CreatedUnix int64
+	Name           string
+	SealedPassword []byte // empty: no password
+	MaxBytes       int64
+	Public         bool
+	Worm           bool
+	Access         access
+	Mode           keyMode
+	CreatedUnix    int64
 }
 
 type access uint8
@@ -45,11 +51,19 @@ const (
 	accessFrozen
 )
 
+// keyMode says who chooses the keys of a namespace.
+type keyMode uint8
+
+const (
+	userKeys       keyMode = iota // the client
+	sequentialKeys                // the store: ids of 8 bytes, counted up
+)
+
 const (
 	descriptorMagic    = "QZNS"
-	descriptorVersion  = 1
+	descriptorVersion  = 2
 	descriptorMinBytes = 39
-	descriptorMaxBytes = 38 + zdb.MaxNamespaceBytes + zdb.MaxPasswordBytes
+	descriptorMaxBytes = 38 + zdb.MaxNamespaceBytes + sealedMaxBytes
 
 	flagPublic = 1
 	flagWorm   = 2
@@ -58,8 +72,12 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func (d *descriptor) append(dst []byte) []byte {
+	return append(dst, d.encode(descriptorVersion, d.SealedPassword)...)
+}
+
+func (d *descriptor) encode(version uint32, last []byte) []byte {
 	b := append([]byte(nil), descriptorMagic...)
-	b = binary.LittleEndian.AppendUint32(b, descriptorVersion)
+	b = binary.LittleEndian.AppendUint32(b, version)
 	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
 	var flags byte
 	if d.Public {
@@ -68,30 +86,32 @@ func (d *descriptor) append(dst []byte) []byte {
 	if d.Worm {
 		flags |= flagWorm
 	}
-	b = append(b, flags, byte(d.Access), 0, 0)
+	b = append(b, flags, byte(d.Access), byte(d.Mode), 0)
 	b = binary.LittleEndian.AppendUint64(b, uint64(d.MaxBytes))
 	b = binary.LittleEndian.AppendUint64(b, uint64(d.CreatedUnix))
 	b = append(append(b, byte(len(d.Name))), d.Name...)
-	b = append(append(b, byte(len(d.Password))), d.Password...)
+	b = append(append(b, byte(len(last))), last...)
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(b)))
 	binary.LittleEndian.PutUint32(b[12:], descriptorChecksum(b))
-	return append(dst, b...)
+	return b
 }
 
 func descriptorChecksum(b []byte) uint32 {
 	return crc32.Update(crc32.Checksum(b[:12], castagnoli), castagnoli, b[16:])
 }
 
-// decodeDescriptor reads a descriptor: zdb.ErrTooNew or zdb.ErrCorrupt when it can't.
-func decodeDescriptor(b []byte) (descriptor, error) {
-	bad := func(what string) (descriptor, error) {
-		return descriptor{}, fmt.Errorf("namespace descriptor: %s: %w", what, zdb.ErrCorrupt)
+// decodeDescriptor reads a descriptor: zdb.ErrTooNew or zdb.ErrCorrupt when it can't. Of
+// version 1 it gives the password too, and none is sealed.
+func decodeDescriptor(b []byte) (d descriptor, version uint32, clearPassword string, err error) {
+	bad := func(what string) (descriptor, uint32, string, error) {
+		return descriptor{}, 0, "", fmt.Errorf("namespace descriptor: %s: %w", what, zdb.ErrCorrupt)
 	}
 	if len(b) < 16 || string(b[:4]) != descriptorMagic {
 		return bad("no magic")
 	}
-	if v := binary.LittleEndian.Uint32(b[4:]); v > descriptorVersion {
-		return descriptor{}, fmt.Errorf("namespace descriptor version %d: %w", v, zdb.ErrTooNew)
+	version = binary.LittleEndian.Uint32(b[4:])
+	if version > descriptorVersion {
+		return descriptor{}, 0, "", fmt.Errorf("namespace descriptor version %d: %w", version, zdb.ErrTooNew)
 	}
 	if len(b) < descriptorMinBytes || len(b) > descriptorMaxBytes || binary.LittleEndian.Uint32(b[8:]) != uint32(len(b)) {
 		return bad("length")
@@ -99,23 +119,41 @@ func decodeDescriptor(b []byte) (descriptor, error) {
 	if descriptorChecksum(b) != binary.LittleEndian.Uint32(b[12:]) {
 		return bad("checksum")
 	}
-	d := descriptor{
-		Public: b[16]&flagPublic != 0, Worm: b[16]&flagWorm != 0, Access: access(b[17]),
+	d = descriptor{
+		Public: b[16]&flagPublic != 0, Worm: b[16]&flagWorm != 0, Access: access(b[17]), Mode: keyMode(b[18]),
 		MaxBytes:    int64(binary.LittleEndian.Uint64(b[20:])),
 		CreatedUnix: int64(binary.LittleEndian.Uint64(b[28:])),
 	}
-	rest := b[36:]
-	for _, field := range []*string{&d.Name, &d.Password} {
-		if len(rest) < 1 || len(rest) < 1+int(rest[0]) {
-			return bad("strings")
-		}
-		*field, rest = string(rest[1:1+int(rest[0])]), rest[1+int(rest[0]):]
+	name, rest, ok := cutString(b[36:])
+	last, _, whole := cutString(rest)
+	if !ok || !whole {
+		return bad("strings")
 	}
-	if d.Name == "" || len(d.Name) > zdb.MaxNamespaceBytes || len(d.Password) > zdb.MaxPasswordBytes ||
-		d.MaxBytes < 0 || d.Access > accessFrozen || !bytes.Equal(d.append(nil), b) {
+	d.Name = string(name)
+	if d.Name == "" || len(d.Name) > zdb.MaxNamespaceBytes || d.MaxBytes < 0 || d.Access > accessFrozen || d.Mode > sequentialKeys ||
+		!bytes.Equal(d.encode(version, last), b) {
 		return bad("fields")
 	}
-	return d, nil
+	switch {
+	case version == 1:
+		if len(last) > zdb.MaxPasswordBytes || d.Mode != userKeys {
+			return bad("fields")
+		}
+		clearPassword = string(last)
+	case version != descriptorVersion, len(last) > sealedMaxBytes, len(last) > 0 && len(last) < sealedMinBytes:
+		return bad("fields")
+	case len(last) > 0:
+		d.SealedPassword = bytes.Clone(last)
+	}
+	return d, version, clearPassword, nil
+}
+
+// cutString takes a string behind its length byte off b.
+func cutString(b []byte) (s, rest []byte, ok bool) {
+	if len(b) < 1 || len(b) < 1+int(b[0]) {
+		return nil, nil, false
+	}
+	return b[1 : 1+int(b[0])], b[1+int(b[0]):], true
 }
 
 const descriptorName = "descriptor"
@@ -123,12 +161,51 @@ const descriptorName = "descriptor"
 // writeDescriptor replaces the descriptor in dir, durably: the old or the new one is
 // there at any time.
 func writeDescriptor(dir string, d *descriptor) error {
-	tmp := filepath.Join(dir, descriptorName+".new")
+	return replaceFile(filepath.Join(dir, descriptorName), d.append(nil))
+}
+
+// readDescriptor reads the descriptor in dir. One of version 1 is replaced, so that its
+// password is in no file any more.
+func readDescriptor(dir string, s *sealer) (descriptor, error) {
+	f, err := os.OpenFile(filepath.Join(dir, descriptorName), os.O_RDWR, 0)
+	if err != nil {
+		return descriptor{}, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, descriptorMaxBytes+1))
+	if err != nil {
+		return descriptor{}, err
+	}
+	d, version, password, err := decodeDescriptor(b)
+	if err != nil || version == descriptorVersion {
+		return d, err
+	}
+	if password != "" {
+		d.SealedPassword = s.seal(d.Name, password)
+	}
+	if err := writeDescriptor(dir, &d); err != nil {
+		return descriptor{}, fmt.Errorf("descriptor of version %d not replaced: %w", version, err)
+	}
+	// The old file has no name any more, but its blocks have the password.
+	_, err = f.WriteAt(make([]byte, len(b)), 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		return descriptor{}, fmt.Errorf("descriptor of version %d not wiped: %w", version, err)
+	}
+	return d, nil
+}
+
+// replaceFile writes a file of its owner's only, durably: the old or the new one is
+// there at any time.
+func replaceFile(path string, b []byte) error {
+	tmp := path + ".new"
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(d.append(nil))
+	_, err = f.Write(b)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -136,31 +213,13 @@ func writeDescriptor(dir string, d *descriptor) error {
 		err = e
 	}
 	if err == nil {
-		err = os.Rename(tmp, filepath.Join(dir, descriptorName))
+		err = os.Rename(tmp, path)
 	}
 	if err != nil {
 		os.Remove(tmp)
 		return err
 	}
-	return syncDir(dir)
-}
-
-func readDescriptor(dir string) (descriptor, error) {
-	f, err := os.Open(filepath.Join(dir, descriptorName))
-	if err != nil {
-		return descriptor{}, err
-	}
-	defer f.Close()
-	b := make([]byte, descriptorMaxBytes+1)
-	n := 0
-	for n < len(b) {
-		got, err := f.Read(b[n:])
-		n += got
-		if err != nil {
-			break
-		}
-	}
-	return decodeDescriptor(b[:n])
+	return syncDir(filepath.Dir(path))
 }
 
 func syncDir(dir string) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,16 +16,20 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-var goldenDescriptor = descriptor{Name: "golden", Password: "secret", MaxBytes: 1 << 40, Public: true, Worm: true, Access: accessLocked, CreatedUnix: 1700000000}
+var goldenDescriptor = descriptor{
+	Name: "golden", SealedPassword: bytes.Repeat([]byte{0xa5}, sealedMinBytes+5), MaxBytes: 1 << 40,
+	Public: true, Worm: true, Access: accessLocked, Mode: sequentialKeys, CreatedUnix: 1700000000,
+}
 
-func golden(t testing.TB) []byte {
+// golden reads a golden file; made says how it was made. Only the present version is ever written.
+func golden(t testing.TB, path string, made func() []byte) []byte {
 	t.Helper()
-	path := filepath.Join("testdata", "v1", "descriptor")
-	if *update {
+	path = filepath.Join("testdata", path)
+	if *update && made != nil {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, goldenDescriptor.append(nil), 0o644); err != nil {
+		if err := os.WriteFile(path, made(), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -35,14 +40,18 @@ func golden(t testing.TB) []byte {
 	return b
 }
 
+func goldenV2(t testing.TB) []byte {
+	return golden(t, "v2/descriptor", func() []byte { return goldenDescriptor.append(nil) })
+}
+
 func TestGoldenDescriptor(t *testing.T) {
-	b := golden(t)
+	b := goldenV2(t)
 	if !bytes.Equal(b, goldenDescriptor.append(nil)) {
 		t.Fatal("the format differs from the golden file: that needs a new version")
 	}
-	got, err := decodeDescriptor(b)
-	if err != nil {
-		t.Fatal(err)
+	got, version, password, err := decodeDescriptor(b)
+	if err != nil || version != 2 || password != "" {
+		t.Fatal(version, password, err)
 	}
 	if diff := cmp.Diff(got, goldenDescriptor); diff != "" {
 		t.Fatal(diff)
@@ -50,25 +59,89 @@ func TestGoldenDescriptor(t *testing.T) {
 	for i := range b {
 		bad := bytes.Clone(b)
 		bad[i] ^= 4
-		if _, err := decodeDescriptor(bad); err == nil {
+		if _, _, _, err := decodeDescriptor(bad); err == nil {
 			t.Fatalf("byte %d flipped is no error", i)
 		}
-		if _, err := decodeDescriptor(b[:i]); !errors.Is(err, zdb.ErrCorrupt) {
+		if _, _, _, err := decodeDescriptor(b[:i]); !errors.Is(err, zdb.ErrCorrupt) {
 			t.Fatalf("%d bytes: %v", i, err)
 		}
 	}
-	b[4] = 2
-	if _, err := decodeDescriptor(b); !errors.Is(err, zdb.ErrTooNew) {
+	b[4] = 3
+	if _, _, _, err := decodeDescriptor(b); !errors.Is(err, zdb.ErrTooNew) {
 		t.Fatal(err)
 	}
 }
 
+// A descriptor of version 1 has its password in clear. It opens, and what is on disk
+// after the start has neither the version nor the password.
+func TestDescriptorOfVersion1(t *testing.T) {
+	old := golden(t, "v1/descriptor", nil)
+	want := descriptor{Name: "golden", MaxBytes: 1 << 40, Public: true, Worm: true, Access: accessLocked, CreatedUnix: 1700000000}
+	d, version, password, err := decodeDescriptor(old)
+	if err != nil || version != 1 || password != "secret" {
+		t.Fatal(version, password, err)
+	}
+	if diff := cmp.Diff(d, want); diff != "" {
+		t.Fatal(diff)
+	}
+	dir := t.TempDir()
+	folder := filepath.Join(dir, "namespaces", "n-golden")
+	path := filepath.Join(folder, "descriptor")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+".new", old, 0o600); err != nil { // a crash left it
+		t.Fatal(err)
+	}
+	same := filepath.Join(dir, "same file")
+	if err := os.Link(path, same); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // once replacing it, once as it then is
+		s, addr := run(t, Options{DataDir: dir})
+		c := dial(t, addr)
+		c.want("-Access denied", "SELECT", "golden", "wrong")
+		c.want("+OK", "SELECT", "golden", "secret")
+		c.want("-Namespace is temporarily locked (read-only)", "SET", "k", "v")
+		if err := s.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range []string{path, same} {
+		b, err := os.ReadFile(p)
+		if err != nil || bytes.Contains(b, []byte("secret")) {
+			t.Fatalf("%s: %q, %v", p, b, err)
+		}
+	}
+	if _, err := os.Stat(path + ".new"); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	b, _ := os.ReadFile(path)
+	if d, version, _, err = decodeDescriptor(b); err != nil || version != 2 {
+		t.Fatal(version, err)
+	}
+	want.SealedPassword = d.SealedPassword
+	if diff := cmp.Diff(d, want); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
 func FuzzDescriptor(f *testing.F) {
-	f.Add(golden(f))
+	f.Add(goldenV2(f))
+	f.Add(golden(f, "v1/descriptor", nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		d, err := decodeDescriptor(b)
-		if err == nil && !bytes.Equal(d.append(nil), b) {
-			t.Fatalf("not canonical: %x", b)
+		d, version, password, err := decodeDescriptor(b)
+		if err == nil {
+			last := d.SealedPassword
+			if version == 1 {
+				last = []byte(password)
+			}
+			if !bytes.Equal(d.encode(version, last), b) {
+				t.Fatalf("not canonical: %x", b)
+			}
 		}
 		if err != nil && !errors.Is(err, zdb.ErrCorrupt) && !errors.Is(err, zdb.ErrTooNew) {
 			t.Fatal(err)

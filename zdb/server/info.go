@@ -8,6 +8,7 @@ import (
 
 	"github.com/qsfs/qsfs/zdb"
 	"github.com/qsfs/qsfs/zdb/resp"
+	"github.com/qsfs/qsfs/zdb/store"
 )
 
 const mib = 1024 * 1024.0
@@ -74,12 +75,12 @@ func (c *conn) nsinfo(req *resp.Request) error {
 		}
 		return nil
 	}
-	defer c.srv.spaces.release(ns)
 	d, stat := ns.settings.Load(), st.Stats()
 	var free int64
 	if sp, err := st.Space(c.ctx); err == nil {
 		free = sp.DiskFreeBytes
 	}
+	c.srv.spaces.release(ns)
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("# namespace")
@@ -88,14 +89,14 @@ func (c *conn) nsinfo(req *resp.Request) error {
 	line("public: %s", yesNo(d.Public))
 	line("worm: %s", yesNo(d.Worm))
 	line("locked: %s", yesNo(d.Access != accessNormal))
-	line("password: %s", yesNo(d.Password != ""))
+	line("password: %s", yesNo(d.protected()))
 	line("data_size_bytes: %d", stat.LiveBytes)
 	line("data_size_mb: %.2f", float64(stat.LiveBytes)/mib)
 	line("data_limits_bytes: %d", d.MaxBytes)
 	line("index_size_bytes: %d", stat.IndexBytes)
 	line("index_size_kb: %.2f", float64(stat.IndexBytes)/1024)
-	line("next_internal_id: 0x%08x", bits.ReverseBytes64(stat.NextSequence))
-	line("mode: userkey")
+	line("next_internal_id: 0x%08x", bits.ReverseBytes64(nextID(d.Mode, &stat)))
+	line("mode: %s", d.Mode)
 	line("stats_index_io_errors: 0")
 	line("stats_index_io_error_last: 0")
 	line("stats_index_faults: 0")
@@ -114,11 +115,19 @@ func (c *conn) nsinfo(req *resp.Request) error {
 		line("data_active: %s", stat.DataActive)
 		line("index_path: %s", stat.IndexPath)
 		line("index_active: %s", stat.IndexCurrent)
-		line("data_current_id: %d", stat.DataFile)
-		line("data_current_offset: %d", stat.DataOffset)
+		line("data_current_id: %d", wireFile(max(stat.DataFile, firstStoreFile)))
+		line("data_current_offset: %d", max(0, stat.DataOffset-firstStoreOffset)+firstWireOffset)
 	}
 	c.bulk(b.String())
 	return nil
+}
+
+// nextID is, in user-key mode, how many writes there have been: the C server counts new keys.
+func nextID(m keyMode, s *store.Stats) uint64 {
+	if m == sequentialKeys {
+		return s.NextID
+	}
+	return max(s.NextSequence, 1) - 1
 }
 
 func yesNo(b bool) string {

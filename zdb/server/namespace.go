@@ -1,18 +1,12 @@
 package server
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/qsfs/qsfs/zdb"
 	"github.com/qsfs/qsfs/zdb/store"
@@ -22,32 +16,39 @@ import (
 type namespace struct {
 	name     string
 	dir      string
-	settings atomic.Pointer[descriptor]
+	settings atomic.Pointer[settings]
 	removed  atomic.Bool
 
+	// changing is held by what changes, reloads or removes it. Lock order: changing,
+	// then opening, then namespaces.mu.
+	changing sync.Mutex
+
+	// namespaces.mu guards users, used and alone.
+	users int    // who is at the store now
+	used  uint64 // when it was last used, by namespaces.clock
+	alone bool   // somebody has it to himself, others wait
+
 	// The store is opened when first used and closed when others need the place.
-	// namespaces.mu guards users and used; opening guards store.
-	users   int
-	used    uint64
+	// opening guards store and what is known of stores that were closed since.
 	opening sync.Mutex
 	store   *store.Store
+	opened  bool
+	dirty   map[uint32]struct{}
 }
 
-// namespaces are those of one data directory.
-type namespaces struct {
-	dir  string
-	opts *Options
-
-	// change is held by what creates, removes or changes a namespace. Lock order:
-	// change, then namespace.opening, then mu.
-	change sync.Mutex
-
-	mu     sync.Mutex
-	idle   *sync.Cond // a namespace lost its last user
-	byName map[string]*namespace
-	clock  uint64
-	closed bool
+// settings are the descriptor and what it means in this run.
+type settings struct {
+	descriptor
+	password string // in clear, in memory only; empty when there is none or it can't be opened
 }
+
+// protected says whether there is a password.
+func (s *settings) protected() bool { return s.password != "" || len(s.SealedPassword) > 0 }
+
+// shut says that the password can't be opened: nobody is let in until it is set anew.
+func (s *settings) shut() bool { return s.password == "" && len(s.SealedPassword) > 0 }
+
+func (ns *namespace) storeDir() string { return filepath.Join(ns.dir, "store") }
 
 // dirName is the folder of a namespace. Two names never share one.
 func dirName(name string) string {
@@ -62,185 +63,13 @@ func dirName(name string) string {
 	return "x-" + hex.EncodeToString(sum[:])
 }
 
-func openNamespaces(dir string, o *Options) (*namespaces, error) {
-	n := &namespaces{dir: dir, opts: o, byName: make(map[string]*namespace)}
-	n.idle = sync.NewCond(&n.mu)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
-		return nil, err
-	}
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range list {
-		path := filepath.Join(dir, f.Name())
-		switch {
-		case strings.HasPrefix(f.Name(), "new-"), strings.HasPrefix(f.Name(), "gone-"):
-			if err := os.RemoveAll(path); err != nil {
-				return nil, err
-			}
-		case strings.HasPrefix(f.Name(), "n-"), strings.HasPrefix(f.Name(), "x-"):
-			d, err := readDescriptor(path)
-			if err == nil && dirName(d.Name) != f.Name() {
-				err = fmt.Errorf("descriptor of %q: %w", d.Name, zdb.ErrCorrupt)
-			}
-			if errors.Is(err, zdb.ErrTooNew) {
-				return nil, fmt.Errorf("namespace folder %s: %w", f.Name(), err)
-			}
-			if err != nil {
-				// The others are served; this one's folder is left as it is.
-				o.Log.Error("namespace not served", "folder", path, "err", err)
-				continue
-			}
-			n.add(path, d)
-		}
-	}
-	if _, ok := n.byName[zdb.DefaultNamespace]; !ok {
-		if _, err := os.Lstat(filepath.Join(dir, dirName(zdb.DefaultNamespace))); err == nil {
-			return nil, fmt.Errorf("namespace %s: %w", zdb.DefaultNamespace, zdb.ErrCorrupt)
-		}
-		if _, err := n.create(zdb.DefaultNamespace); err != nil {
-			return nil, fmt.Errorf("namespace %s: %w", zdb.DefaultNamespace, err)
-		}
-	}
-	// The flags of this run rule the default namespace, which NSSET can't change.
-	def := n.byName[zdb.DefaultNamespace]
-	d := *def.settings.Load()
-	d.MaxBytes, d.Password, d.Public = o.MaxBytes, "", false
-	if o.Protect {
-		d.Password, d.Public = o.AdminPassword, true
-	}
-	def.settings.Store(&d)
-	return n, nil
-}
-
-func (n *namespaces) add(dir string, d descriptor) *namespace {
-	ns := &namespace{name: d.Name, dir: dir}
-	ns.settings.Store(&d)
-	n.byName[d.Name] = ns
-	return ns
-}
-
-func (n *namespaces) get(name string) *namespace {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.byName[name]
-}
-
-func (n *namespaces) names() []string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	names := make([]string, 0, len(n.byName))
-	for name := range n.byName {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		if (a == zdb.DefaultNamespace) != (b == zdb.DefaultNamespace) {
-			if a == zdb.DefaultNamespace {
-				return -1
-			}
-			return 1
-		}
-		return strings.Compare(a, b)
-	})
-	return names
-}
-
-// create makes a namespace; zdb.ErrNamespaceExists when it is there.
-func (n *namespaces) create(name string) (*namespace, error) {
-	n.change.Lock()
-	defer n.change.Unlock()
-	if n.get(name) != nil {
-		return nil, zdb.ErrNamespaceExists
-	}
-	path := filepath.Join(n.dir, dirName(name))
-	if _, err := os.Lstat(path); err == nil { // one with a damaged descriptor
-		return nil, fmt.Errorf("folder %s exists: %w", path, zdb.ErrCorrupt)
-	}
-	d := descriptor{Name: name, MaxBytes: n.opts.MaxBytes, CreatedUnix: time.Now().Unix()}
-	tmp := filepath.Join(n.dir, "new-"+rand.Text())
-	err := os.Mkdir(tmp, 0o700)
-	if err == nil {
-		if err = writeDescriptor(tmp, &d); err == nil {
-			err = os.Rename(tmp, path)
-		}
-	}
-	if err != nil {
-		os.RemoveAll(tmp)
-		return nil, err
-	}
-	if err := syncDir(n.dir); err != nil {
-		return nil, err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.add(path, d), nil
-}
-
-// update changes the settings of a namespace, durably.
-func (n *namespaces) update(ns *namespace, change func(*descriptor)) error {
-	n.change.Lock()
-	defer n.change.Unlock()
-	if ns.removed.Load() {
-		return zdb.ErrNamespaceNotFound
-	}
-	d := *ns.settings.Load()
-	change(&d)
-	stored := d
-	if ns.name == zdb.DefaultNamespace { // its password is the administrator's, of this run only
-		stored.Password, stored.Public, stored.MaxBytes = "", false, 0
-	}
-	if err := writeDescriptor(ns.dir, &stored); err != nil {
-		return err
-	}
-	ns.settings.Store(&d)
-	ns.opening.Lock()
-	defer ns.opening.Unlock()
-	if ns.store != nil {
-		ns.store.SetLimit(d.MaxBytes)
-	}
-	return nil
-}
-
-// remove deletes a namespace. Sessions in it learn of it at their next command; what
-// they are at is finished first.
-func (n *namespaces) remove(ns *namespace) error {
-	n.change.Lock()
-	defer n.change.Unlock()
-	if !ns.removed.CompareAndSwap(false, true) {
-		return zdb.ErrNamespaceNotFound
-	}
-	n.mu.Lock()
-	delete(n.byName, ns.name)
-	for ns.users > 0 {
-		n.idle.Wait()
-	}
-	n.mu.Unlock()
-	ns.opening.Lock()
-	defer ns.opening.Unlock()
-	if ns.store != nil {
-		if err := ns.store.Close(); err != nil {
-			n.opts.Log.Warn("store of removed namespace not closed cleanly", "namespace", ns.name, "err", err)
-		}
-		ns.store = nil
-	}
-	gone := filepath.Join(n.dir, "gone-"+rand.Text())
-	if err := os.Rename(ns.dir, gone); err != nil {
-		return err
-	}
-	if err := syncDir(n.dir); err != nil {
-		return err
-	}
-	return os.RemoveAll(gone)
-}
-
-// acquire gives the open store of a namespace; release lets go of it.
-// zdb.ErrNamespaceNotFound when the namespace was removed.
+// acquire gives the open store of a namespace; release lets go of it. Between the two
+// nothing waits for a client. zdb.ErrNamespaceNotFound when the namespace was removed.
 func (n *namespaces) acquire(ns *namespace) (*store.Store, error) {
 	n.mu.Lock()
+	for ns.alone && !n.closed && !ns.removed.Load() {
+		n.idle.Wait()
+	}
 	if n.closed {
 		n.mu.Unlock()
 		return nil, zdb.ErrClosed
@@ -256,22 +85,11 @@ func (n *namespaces) acquire(ns *namespace) (*store.Store, error) {
 
 	ns.opening.Lock()
 	defer ns.opening.Unlock()
-	if ns.store != nil {
-		return ns.store, nil
-	}
-	n.closeLeastUsed(ns)
-	d := ns.settings.Load()
-	st, err := store.Open(filepath.Join(ns.dir, "store"), store.Options{
-		Log: n.opts.Log.With("namespace", ns.name), NoSync: n.opts.Sync == SyncNone, SyncEach: n.opts.Sync == SyncAlways,
-		MaxBytes: d.MaxBytes, CacheBytes: n.opts.CacheBytes,
-	})
+	st, err := n.open(ns)
 	if err != nil {
-		n.opts.Log.Error("namespace not opened", "namespace", ns.name, "err", err)
 		n.release(ns)
-		return nil, err
 	}
-	ns.store = st
-	return st, nil
+	return st, err
 }
 
 func (n *namespaces) release(ns *namespace) {
@@ -280,6 +98,71 @@ func (n *namespaces) release(ns *namespace) {
 	if ns.users--; ns.users == 0 {
 		n.idle.Broadcast()
 	}
+}
+
+// alone runs do when nobody is at the store of a namespace; who comes meanwhile waits.
+// Writes that were handed to the store may still be on their way. do holds opening.
+func (n *namespaces) alone(ns *namespace, do func() error) error {
+	ns.changing.Lock()
+	defer ns.changing.Unlock()
+	if ns.removed.Load() {
+		return zdb.ErrNamespaceNotFound
+	}
+	n.mu.Lock()
+	ns.alone = true
+	for ns.users > 0 {
+		n.idle.Wait()
+	}
+	closed := n.closed
+	n.mu.Unlock()
+	defer func() {
+		n.mu.Lock()
+		ns.alone = false
+		n.idle.Broadcast()
+		n.mu.Unlock()
+	}()
+	if closed {
+		return zdb.ErrClosed
+	}
+	ns.opening.Lock()
+	defer ns.opening.Unlock()
+	return do()
+}
+
+// open gives the store and opens it when needed. The caller holds opening.
+func (n *namespaces) open(ns *namespace) (*store.Store, error) {
+	if ns.store != nil {
+		return ns.store, nil
+	}
+	n.closeLeastUsed(ns)
+	s := ns.settings.Load()
+	st, err := store.Open(ns.storeDir(), store.Options{
+		FS: n.opts.fs, Log: n.opts.Log.With("namespace", ns.name), NoSync: n.opts.Sync == SyncNone, SyncEach: n.opts.Sync == SyncAlways,
+		MaxBytes: s.MaxBytes, CacheBytes: n.opts.CacheBytes,
+		Sequential: s.Mode == sequentialKeys,
+		OnJump:     func(closed, opened uint32) { n.jumped(ns, closed, opened) },
+	})
+	if err != nil {
+		n.opts.Log.Error("namespace not opened", "namespace", ns.name, "err", err)
+		return nil, err
+	}
+	ns.store, ns.opened = st, true
+	return st, nil
+}
+
+// closeStore closes the store, if it is open: what was handed to it is done first. The
+// caller holds opening, and nobody is at the store.
+func (ns *namespace) closeStore() error {
+	st := ns.store
+	if st == nil {
+		return nil
+	}
+	ns.noteDirty(st.Dirty())
+	ns.store = nil
+	if err := st.Close(); err != nil {
+		return fmt.Errorf("namespace %s: %w", ns.name, err)
+	}
+	return nil
 }
 
 // closeLeastUsed closes stores that nobody uses until there is a place for one more.
@@ -314,44 +197,9 @@ func (n *namespaces) closeLeastUsed(want *namespace) {
 			return
 		}
 		// Who acquires it now waits for its opening lock and opens it again.
-		if err := oldest.store.Close(); err != nil {
+		if err := oldest.closeStore(); err != nil {
 			n.opts.Log.Warn("store not closed cleanly", "namespace", oldest.name, "err", err)
 		}
-		oldest.store = nil
 		oldest.opening.Unlock()
 	}
-}
-
-// close waits for the users and closes all stores.
-func (n *namespaces) close() error {
-	n.mu.Lock()
-	n.closed = true
-	all := make([]*namespace, 0, len(n.byName))
-	for _, ns := range n.byName {
-		for ns.users > 0 {
-			n.idle.Wait()
-		}
-		all = append(all, ns)
-	}
-	n.mu.Unlock()
-	var mu sync.Mutex
-	var errs []error
-	var wg sync.WaitGroup
-	for _, ns := range all {
-		wg.Go(func() {
-			ns.opening.Lock()
-			defer ns.opening.Unlock()
-			if ns.store == nil {
-				return
-			}
-			if err := ns.store.Close(); err != nil {
-				mu.Lock()
-				errs = append(errs, fmt.Errorf("namespace %s: %w", ns.name, err))
-				mu.Unlock()
-			}
-			ns.store = nil
-		})
-	}
-	wg.Wait()
-	return errors.Join(errs...)
 }

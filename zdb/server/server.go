@@ -1,42 +1,3 @@
-// Package server puts the 0-db protocol in front of embedded stores: the user-key
-// part of it, with the texts of the C server, so that its clients need not know
-// which of the two answers.
-//
-// # Data directory
-//
-//	LOCK               held (flock) while a server uses the directory
-//	namespaces/NAME/   one folder a namespace: "n-" and the name where that is plain, else "x-"
-//	                   and the SHA-256 of the name in hex
-//	  descriptor       name, settings and password, mode 0600 (see the type descriptor)
-//	  store/           the data, see package store
-//
-// A namespace being made is "new-…", one being removed "gone-…"; what of them is found
-// at start is deleted. The password is in the descriptor in clear: SELECT … SECURE
-// proves it by SHA-1(challenge:password), which no salted hash of it can check. The
-// file's mode is what protects it.
-//
-// # Order and durability
-//
-// Each connection has a goroutine that reads and executes and one that replies, in
-// order. SET and DEL are handed to the store and answered when they are durable;
-// meanwhile the next requests of the pipeline are read, so that its writes share an
-// fdatasync. Any other command waits for the writes ahead of it.
-//
-// # Differences from the C server, all of them on purpose
-//
-//   - malformed input gets its text and then a close, where upstream's session was out of step;
-//   - GET verifies the stored checksums, and answers "Internal Error" rather than rot;
-//   - command names match whole, not by prefix; lock and freeze outlive a restart;
-//   - values of NSSET are parsed strictly: "Invalid argument" instead of a silent 0;
-//   - sequential mode, HISTORY, KEYCUR, KSCAN, WAIT, FLUSH, NSJUMP, RELOAD, HOOKS, INDEX, DATA, MIRROR and MASTER
-//     are answered with an error text.
-//
-// # Bounds
-//
-// Requests and replies in flight take at most Options.MemoryBytes over all
-// connections; a connection has at most 1024 replies or 4 MiB of them waiting. At most
-// MaxConnections are served; one more is told so and closed. Of the namespaces at most
-// MaxOpenStores have their store open at a time.
 package server
 
 import (
@@ -51,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/qsfs/qsfs/zdb"
 	"github.com/qsfs/qsfs/zdb/resp"
 	"golang.org/x/sys/unix"
@@ -74,6 +36,7 @@ type Options struct {
 	AdminPassword string // empty: every connection is an administrator
 	Protect       bool   // the default namespace is written with the admin password only
 	Sync          SyncMode
+	Mode          Mode
 	MaxBytes      int64 // limit of the default namespace and of new ones; 0 means none
 
 	MaxConnections int           // 0 means 1024
@@ -83,6 +46,14 @@ type Options struct {
 	Timeout        time.Duration // without progress inside of a request or a reply; 0 means 30s
 	Version        string        // server_revision of INFO
 	Log            *slog.Logger
+
+	SealKey []byte // 32 bytes that seal the namespaces' passwords; nil means the key that the data directory keeps
+
+	Hook        string        // program that is told what happens; empty means none
+	InstanceID  string        // what hooks know this server by: tcp://HOST:PORT or unix://PATH
+	HookTimeout time.Duration // a hook is killed after this; 0 means 10 minutes. "ready" and "close" are waited for a minute at most
+
+	fs vfs.FS // of the stores, for tests
 }
 
 // Server serves the namespaces of one data directory.
@@ -91,8 +62,13 @@ type Server struct {
 	lock   *os.File
 	spaces *namespaces
 	budget *resp.Budget
+	hooks  *hooks
+	waits  waits
 	stats  stats
 	boot   time.Time
+
+	readyOnce sync.Once
+	readyErr  error
 
 	ctx    context.Context // ends when open connections are to be cut
 	cancel context.CancelFunc
@@ -144,11 +120,32 @@ func Open(o Options) (*Server, error) {
 		listeners: make(map[net.Listener]struct{}), conns: make(map[*conn]struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	if s.spaces, err = openNamespaces(filepath.Join(o.DataDir, "namespaces"), &s.opts); err != nil {
+	if err := s.open(); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("data directory %s: %w", o.DataDir, err)
 	}
 	return s, nil
+}
+
+func (s *Server) open() error {
+	key := s.opts.SealKey
+	if key == nil {
+		var err error
+		if key, err = keptSealKey(s.opts.DataDir); err != nil {
+			return err
+		}
+	}
+	sealer, err := newSealer(key)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(s.opts.DataDir, "namespaces")
+	s.hooks = newHooks(&s.opts)
+	s.hooks.start("namespaces-init", dir, dir)
+	if s.spaces, err = openNamespaces(dir, &s.opts, sealer, s.hooks); err != nil {
+		s.hooks.end(context.Background())
+	}
+	return err
 }
 
 func lockDir(dir string) (*os.File, error) {
@@ -170,8 +167,15 @@ func lockDir(dir string) (*os.File, error) {
 }
 
 // Serve accepts connections until the listener or the server is closed. It closes
-// the listener and returns nil after Close, else the error.
+// the listener and returns nil after Close, else the error; that of Ready too.
 func (s *Server) Serve(l net.Listener) error {
+	if err := s.Ready(s.ctx); err != nil {
+		l.Close()
+		if s.isClosing() {
+			return nil
+		}
+		return err
+	}
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
@@ -287,6 +291,9 @@ func (s *Server) Close(ctx context.Context) error {
 		<-done
 	}
 	s.cancel()
+	s.hooks.wait(ctx, "close")
+	s.spaces.closing()
 	err := s.spaces.close()
+	s.hooks.end(ctx)
 	return errors.Join(err, s.lock.Close())
 }
