@@ -3,8 +3,9 @@
 //
 // 0-db (ZDB) is a key-value store reached through RESP2, the protocol of Redis:
 // a request is an array of bulk strings, a reply is a status, an error, an
-// integer, a bulk string, nil or an array. Data lives in namespaces. This module
-// speaks the user-key part: the client chooses the key.
+// integer, a bulk string, nil or an array. Data lives in namespaces. In one in user-key
+// mode the client chooses the key, in one in sequential mode the server gives it: an id
+// of 8 bytes, little endian.
 //
 //   - zdb/store is an embedded store of one namespace in one directory;
 //   - zdb/server and zdb/resp put the protocol in front of such stores;

@@ -118,7 +118,7 @@ func (c *conn) fetch(get func(st *store.Store, alloc func(n int) []byte) error) 
 	for {
 		missing := 0
 		alloc := func(n int) []byte {
-			if cap(mem.Bytes) < n {
+			if mem.Bytes == nil || cap(mem.Bytes) < n { // of an empty value too: a nil body is none
 				mem.Release()
 				var ok bool
 				if mem, ok = c.srv.budget.TryGet(n); !ok {

@@ -27,6 +27,7 @@ type hooks struct {
 	log      *slog.Logger
 
 	mu     sync.Mutex
+	idle   sync.Cond     // a hook has ended
 	list   []*hook       // waiting, running and the ended of late, oldest first
 	wake   chan struct{} // capacity 1: there is something to do, or all is to end
 	ending bool          // the runner ends when nothing waits
@@ -66,6 +67,7 @@ func newHooks(o *Options) *hooks {
 		program: o.Hook, instance: o.InstanceID, timeout: o.HookTimeout, log: o.Log,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 	}
+	h.idle.L = &h.mu
 	if h.instance == "" {
 		h.instance = textUnknownID
 	}
@@ -139,16 +141,37 @@ func (h *hooks) loop() {
 	}
 }
 
-// wait runs a hook at once and gives its exit code.
+// wait runs a hook and gives its exit code. Those ahead of it end first, unless they take
+// half of the time that one waits.
 func (h *hooks) wait(ctx context.Context, name string, args ...string) int {
 	if h.program == "" {
 		return 0
 	}
+	limit := min(h.timeout, waitedHookTime)
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	h.settle(ctx, limit/2)
 	k := &hook{name: name, args: args, started: time.Now()} // not the runner's
 	h.mu.Lock()
 	h.list = append(h.list, k)
 	h.mu.Unlock()
-	return h.run(ctx, k, min(h.timeout, waitedHookTime))
+	return h.run(ctx, k, limit)
+}
+
+// settle waits until no hook waits or runs, for the limit at most.
+func (h *hooks) settle(ctx context.Context, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.idle.Broadcast()
+	})()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for ctx.Err() == nil && slices.ContainsFunc(h.list, func(k *hook) bool { return k.finished.IsZero() }) {
+		h.idle.Wait()
+	}
 }
 
 // run runs the program and waits for its end, for the timeout at most.
@@ -189,6 +212,7 @@ func (h *hooks) run(ctx context.Context, k *hook, timeout time.Duration) int {
 	h.mu.Lock()
 	k.finished, k.status = time.Now(), status
 	h.forget()
+	h.idle.Broadcast()
 	h.mu.Unlock()
 	if k.done != nil {
 		k.done(status)

@@ -179,10 +179,12 @@ func (n *namespaces) create(name string) (*namespace, error) {
 	if err := syncDir(n.dir); err != nil {
 		return nil, err
 	}
+	if name != zdb.DefaultNamespace {
+		n.hooks.start("namespace-created", name) // ahead of what others may do to it
+	}
 	n.mu.Lock()
 	ns := n.add(path, settings{descriptor: d})
 	n.mu.Unlock()
-	n.hooks.start("namespace-created", name)
 	return ns, nil
 }
 
