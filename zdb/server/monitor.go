@@ -75,6 +75,14 @@ func (s *Server) Connections() int {
 	return len(s.conns)
 }
 
+// Totals are sums since the start.
+type Totals struct{ Connections, Commands, ReceivedBytes, SentBytes int64 }
+
+// Totals gives the sums as they are now.
+func (s *Server) Totals() Totals {
+	return Totals{s.stats.clients.Load(), s.stats.executed.Load(), s.stats.rxBytes.Load(), s.stats.txBytes.Load()}
+}
+
 // acquireOpen is acquire for a store that is open already; nil when it is not, or is
 // somebody has it to himself at this moment.
 func (n *namespaces) acquireOpen(ns *namespace) *store.Store {
@@ -135,6 +143,12 @@ var (
 	figureLive    = newFigure(prometheus.GaugeValue, "zdbd_namespace_live_bytes", "Payload bytes of live keys.", "namespace")
 	figureIndex   = newFigure(prometheus.GaugeValue, "zdbd_namespace_index_bytes", "Index on disk.", "namespace")
 	figureIO      = newFigure(prometheus.CounterValue, "zdbd_namespace_io_errors_total", "Disk and checksum errors since the store was opened.", "namespace", "operation")
+	figureFiles   = newFigure(prometheus.GaugeValue, "zdbd_namespace_data_files", "Data files on disk.", "namespace")
+	figureDisk    = newFigure(prometheus.GaugeValue, "zdbd_namespace_disk_bytes", "Bytes of the data files on disk.", "namespace")
+	figureDead    = newFigure(prometheus.GaugeValue, "zdbd_namespace_dead_bytes", "Of these, what compaction can give back.", "namespace")
+	figureCompact = newFigure(prometheus.CounterValue, "zdbd_namespace_compacted_files_total", "Data files that compaction removed since the store was opened.", "namespace")
+	figureGained  = newFigure(prometheus.CounterValue, "zdbd_namespace_reclaimed_bytes_total", "Disk bytes that compaction gave back since the store was opened.", "namespace")
+	figureRunning = newFigure(prometheus.GaugeValue, "zdbd_namespace_compacting", "1 while compaction runs.", "namespace")
 	figureDamages = newFigure(prometheus.GaugeValue, "zdbd_namespace_damages", "Damaged places met when the store was opened.", "namespace")
 )
 
@@ -183,6 +197,16 @@ func (c serverCollector) namespace(ch chan<- prometheus.Metric, ns *namespace) {
 	figureEntries.send(ch, float64(f.Entries), label)
 	figureLive.send(ch, float64(f.LiveBytes), label)
 	figureIndex.send(ch, float64(f.IndexBytes), label)
+	figureFiles.send(ch, float64(f.DataFiles), label)
+	figureDisk.send(ch, float64(f.DataBytes), label)
+	figureDead.send(ch, float64(f.DeadBytes), label)
+	figureCompact.send(ch, float64(f.Compactions), label)
+	figureGained.send(ch, float64(f.ReclaimedBytes), label)
+	compacting := 0.0
+	if f.Compacting {
+		compacting = 1
+	}
+	figureRunning.send(ch, compacting, label)
 	figureIO.send(ch, float64(f.ReadErrors), label, "read")
 	figureIO.send(ch, float64(f.WriteErrors), label, "write")
 	figureDamages.send(ch, float64(f.Damages), label)
