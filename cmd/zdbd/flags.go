@@ -11,6 +11,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/qsfs/qsfs/cmd/internal/bytesize"
 	"github.com/qsfs/qsfs/zdb"
 	"github.com/qsfs/qsfs/zdb/resp"
 	"github.com/qsfs/qsfs/zdb/server"
@@ -23,14 +24,14 @@ type serveFlags struct {
 	adminFile, sealKeyFile            string
 	protect                           bool
 	mode, sync, hook                  string
-	maxBytes, memory                  size
+	maxBytes, memory                  bytesize.Value
 
 	tls server.TLSOptions
 
 	maxConnections, perClient int
-	maxRequest                size
+	maxRequest                bytesize.Value
 	requestsPerSecond         float64
-	bytesPerSecond            size
+	bytesPerSecond            bytesize.Value
 	idle                      time.Duration
 
 	metrics       string
