@@ -179,6 +179,16 @@ func (f *serveFlags) options(log *slog.Logger) (server.Options, error) {
 	default:
 		return o, usage("--sync is always, group or none, not %q", f.sync)
 	}
+	switch f.mode {
+	case "mixed":
+		o.Mode = server.ModeMixed
+	case "user":
+		o.Mode = server.ModeUser
+	case "seq":
+		o.Mode = server.ModeSequential
+	default:
+		return o, usage("--mode is mixed, user or seq, not %q", f.mode)
+	}
 	if err := f.check(); err != nil {
 		return o, err
 	}
@@ -189,6 +199,17 @@ func (f *serveFlags) options(log *slog.Logger) (server.Options, error) {
 			return o, err
 		}
 		o.AdminPassword = password
+	}
+	if f.sealKeyFile != "" {
+		key, err := readSealKey(f.sealKeyFile, log)
+		if err != nil {
+			return o, err
+		}
+		o.SealKey = key
+	}
+	o.Hook, o.InstanceID = f.hook, "tcp://"+f.listen
+	if f.listen == "" {
+		o.InstanceID = "unix://" + f.socket
 	}
 	return o, nil
 }

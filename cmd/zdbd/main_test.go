@@ -1,8 +1,12 @@
 package main
 
 import (
+	"bufio"
+	"fmt"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +21,8 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata", Cmds: map[string]func(*testscript.TestScript, bool, []string){
 		"waitsocket": waitSocket,
+		"ask":        askServer,
+		"flip":       flipByte,
 	}})
 }
 
@@ -32,4 +38,51 @@ func waitSocket(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%v", err)
 		}
 	}
+}
+
+// askServer sends a command to a server's unix socket and writes the reply to stdout: ask
+// SOCKET COMMAND ARGUMENT... An argument x*N is x N times; SELECT comes first with -ns NAME.
+func askServer(ts *testscript.TestScript, neg bool, args []string) {
+	nc, err := net.Dial("unix", ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	r := bufio.NewReader(nc)
+	args = args[1:]
+	if args[0] == "-ns" {
+		if reply, _, err := ask(nc, r, "SELECT", args[1]); err != nil || reply != "+OK" {
+			ts.Fatalf("SELECT: %q, %v", reply, err)
+		}
+		args = args[2:]
+	}
+	for i, a := range args {
+		if text, times, ok := strings.Cut(a, "*"); ok {
+			n, err := strconv.Atoi(times)
+			ts.Check(err)
+			args[i] = strings.Repeat(text, n)
+		}
+	}
+	reply, null, err := ask(nc, r, args...)
+	ts.Check(err)
+	if null {
+		reply = "nil"
+	}
+	fmt.Fprintln(ts.Stdout(), reply)
+	if strings.HasPrefix(reply, "-") != neg {
+		ts.Fatalf("%q", reply)
+	}
+}
+
+// flipByte damages a file: flip FILE OFFSET, from the end when negative.
+func flipByte(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	at, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	if at < 0 {
+		at += len(b)
+	}
+	b[at] ^= 1
+	ts.Check(os.WriteFile(path, b, 0o600))
 }

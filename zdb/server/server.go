@@ -159,7 +159,7 @@ func (s *Server) open() error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(s.opts.DataDir, "namespaces")
+	dir := filepath.Join(s.opts.DataDir, namespacesDir)
 	s.hooks = newHooks(&s.opts)
 	s.hooks.start("namespaces-init", dir, dir)
 	if s.spaces, err = openNamespaces(dir, &s.opts, sealer, s.hooks); err != nil {
