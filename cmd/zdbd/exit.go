@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,11 +17,14 @@ const (
 	exitOK           = 0
 	exitOther        = 1
 	exitUsage        = 2
+	exitPartly       = 3
+	exitNotFound     = 10
 	exitLocked       = 11
 	exitDamage       = 14
 	exitNoSpace      = 15
 	exitNotPermitted = 16
 	exitTooNew       = 17
+	exitInterrupted  = 130
 )
 
 const exitStatusHelp = `EXIT STATUS
@@ -47,8 +51,10 @@ func classify(err error) *failure {
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.Is(err, context.Canceled):
+		return &failure{exitInterrupted, errors.New("interrupted"), ""}
 	case errors.Is(err, zdb.ErrLocked):
-		return &failure{exitLocked, err, "another zdbd serves this directory; stop it or choose another --data"}
+		return &failure{exitLocked, err, "another zdbd serves this directory; stop it or choose another one"}
 	case errors.Is(err, zdb.ErrTooNew):
 		return &failure{exitTooNew, err, "use the zdbd that wrote this data, or a newer one"}
 	case errors.Is(err, zdb.ErrCorrupt):
@@ -57,6 +63,8 @@ func classify(err error) *failure {
 		return &failure{exitNoSpace, err, "free space on the disk of --data"}
 	case errors.Is(err, fs.ErrPermission):
 		return &failure{exitNotPermitted, err, "check owner and mode of the path, or the port number"}
+	case errors.Is(err, zdb.ErrNamespaceNotFound):
+		return &failure{exitNotFound, err, ""}
 	case errors.Is(err, syscall.EADDRINUSE):
 		return &failure{exitOther, err, "another program listens there; choose another --listen"}
 	}

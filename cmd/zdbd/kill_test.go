@@ -22,14 +22,14 @@ type daemon struct {
 	sock string
 }
 
-func start(t *testing.T, dir string) *daemon {
+func start(t *testing.T, dir string, args ...string) *daemon {
 	t.Helper()
 	path, err := exec.LookPath("zdbd") // put in PATH by testscript.Main
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := &daemon{sock: filepath.Join(dir, "sock")}
-	d.cmd = exec.Command(path, "--data", filepath.Join(dir, "data"), "--listen", "", "--socket", d.sock)
+	d.cmd = exec.Command(path, append([]string{"--quiet", "--data", filepath.Join(dir, "data"), "--listen", "", "--socket", d.sock}, args...)...)
 	d.cmd.Stderr = os.Stderr
 	out, err := d.cmd.StdoutPipe()
 	if err != nil {

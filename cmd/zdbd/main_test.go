@@ -1,8 +1,12 @@
 package main
 
 import (
+	"bufio"
+	"fmt"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +21,8 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata", Cmds: map[string]func(*testscript.TestScript, bool, []string){
 		"waitsocket": waitSocket,
+		"ask":        askServer,
+		"flip":       flipByte,
 	}})
 }
 
@@ -34,20 +40,49 @@ func waitSocket(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-func TestSize(t *testing.T) {
-	for _, c := range []struct {
-		in, out string
-		bytes   int64
-	}{{"0", "0", 0}, {"4096", "4KiB", 4096}, {"10GiB", "10GiB", 10 << 30}, {"1GB", "1000000000", 1e9}, {"1 MiB", "1MiB", 1 << 20}, {"5G", "5GiB", 5 << 30}, {"7B", "7", 7}} {
-		var s size
-		if err := s.Set(c.in); err != nil || int64(s) != c.bytes || s.String() != c.out {
-			t.Errorf("%q: %d %s %v", c.in, s, s.String(), err)
+// askServer sends a command to a server's unix socket and writes the reply to stdout: ask
+// SOCKET COMMAND ARGUMENT... An argument x*N is x N times; SELECT comes first with -ns NAME.
+func askServer(ts *testscript.TestScript, neg bool, args []string) {
+	nc, err := net.Dial("unix", ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	r := bufio.NewReader(nc)
+	args = args[1:]
+	if args[0] == "-ns" {
+		if reply, _, err := ask(nc, r, "SELECT", args[1]); err != nil || reply != "+OK" {
+			ts.Fatalf("SELECT: %q, %v", reply, err)
+		}
+		args = args[2:]
+	}
+	for i, a := range args {
+		if text, times, ok := strings.Cut(a, "*"); ok {
+			n, err := strconv.Atoi(times)
+			ts.Check(err)
+			args[i] = strings.Repeat(text, n)
 		}
 	}
-	for _, in := range []string{"", "-1", "x", "1.5GiB", "GiB", "9999999PiB"} {
-		var s size
-		if err := s.Set(in); err == nil {
-			t.Errorf("%q is taken as %d", in, s)
-		}
+	reply, null, err := ask(nc, r, args...)
+	ts.Check(err)
+	if null {
+		reply = "nil"
 	}
+	fmt.Fprintln(ts.Stdout(), reply)
+	if strings.HasPrefix(reply, "-") != neg {
+		ts.Fatalf("%q", reply)
+	}
+}
+
+// flipByte damages a file: flip FILE OFFSET, from the end when negative.
+func flipByte(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	b, err := os.ReadFile(path)
+	ts.Check(err)
+	at, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	if at < 0 {
+		at += len(b)
+	}
+	b[at] ^= 1
+	ts.Check(os.WriteFile(path, b, 0o600))
 }

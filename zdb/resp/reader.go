@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/qsfs/qsfs/zdb"
@@ -36,6 +37,7 @@ type ReaderOptions struct {
 	Budget      *Budget
 	IdleTimeout time.Duration // between requests; 0 means none
 	Timeout     time.Duration // without progress inside of a request; 0 means 30s
+	MaxBytes    int64         // arguments of one request together; 0, and more, means MaxRequestBytes
 }
 
 // Reader reads requests from one connection.
@@ -58,6 +60,9 @@ func NewReader(src Source, o ReaderOptions) *Reader {
 	if o.Timeout <= 0 {
 		o.Timeout = 30 * time.Second
 	}
+	if o.MaxBytes <= 0 || o.MaxBytes > MaxRequestBytes {
+		o.MaxBytes = MaxRequestBytes
+	}
 	return &Reader{src: src, opts: o, buf: make([]byte, readBufferBytes)}
 }
 
@@ -67,11 +72,18 @@ func (r *Reader) Buffered() int { return r.end - r.start }
 // ReceivedBytes is how much came over the connection.
 func (r *Reader) ReceivedBytes() int64 { return r.received }
 
+// ErrIdle means that no request came within ReaderOptions.IdleTimeout; Next may be called again.
+var ErrIdle = errors.New("resp: no request")
+
 // Next reads one request. It returns io.EOF when the peer closed between two
-// requests, and a *ProtocolError when it sent what is none.
+// requests, ErrIdle when it was silent too long there, and a *ProtocolError when it sent
+// what is none.
 func (r *Reader) Next(ctx context.Context) (req Request, err error) {
 	if r.start == r.end {
 		if err := r.fill(r.opts.IdleTimeout); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return Request{}, ErrIdle
+			}
 			return Request{}, err
 		}
 	}
@@ -106,7 +118,7 @@ func (r *Reader) Next(ctx context.Context) (req Request, err error) {
 		if err != nil {
 			return req, err
 		}
-		if total += n; total > MaxRequestBytes {
+		if total += n; total > r.opts.MaxBytes {
 			return req, &ProtocolError{zdb.TextPayloadTooBig}
 		}
 		var arg []byte

@@ -106,6 +106,22 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
+// A reader with a limit of its own takes a request up to it.
+func TestMaxBytes(t *testing.T) {
+	for _, c := range []struct {
+		value int
+		good  bool
+	}{{96, true}, {97, false}, {8 << 20, false}} {
+		r := NewReader(source{strings.NewReader(encode("SET", "k", strings.Repeat("v", c.value)))}, ReaderOptions{Budget: NewBudget(0), MaxBytes: 100})
+		req, err := r.Next(context.Background())
+		req.Release()
+		var p *ProtocolError
+		if c.good != (err == nil) || !c.good && (!errors.As(err, &p) || p.Text != zdb.TextPayloadTooBig) {
+			t.Errorf("%d: %v", c.value, err)
+		}
+	}
+}
+
 // A request waits for the budget, and gives it back.
 func TestBudget(t *testing.T) {
 	b := NewBudget(0)

@@ -15,6 +15,7 @@ type command struct {
 	run   func(c *conn, req *resp.Request) error
 	exact int
 	admin bool
+	index int // its place in measures
 }
 
 // maxCommandBytes is the length of the longest name.
@@ -42,6 +43,7 @@ func init() {
 		"NSLIST": {run: (*conn).nslist}, "NSJUMP": {run: (*conn).nsjump, admin: true}, "RELOAD": {run: (*conn).reload, exact: 2, admin: true},
 		"INDEX": {run: (*conn).index, admin: true}, "DATA": {run: (*conn).data, admin: true},
 	}
+	numberCommands()
 }
 
 // execute runs one request; an error ends the session behind the replies so far. It
@@ -63,10 +65,12 @@ func (c *conn) execute(req *resp.Request) error {
 	}
 	c.srv.stats.executed.Add(1)
 	c.command, c.submitted = name, false
+	c.watch = c.srv.measures.start(cmd.index)
 	var err error
 	if (!cmd.admin || c.isAdmin()) && (cmd.exact == 0 || c.argumentsGood(req, cmd.exact, false)) {
 		err = cmd.run(c, req)
 	}
+	c.watch.stop()
 	req.Release()
 	if !c.submitted { // else it is said when the store has done it
 		c.srv.waits.ran(c, c.ns, name)

@@ -24,6 +24,11 @@ type conn struct {
 	ctx      context.Context
 	draining atomic.Bool
 
+	peer       *peer           // whose connection it is
+	untilDrain context.Context // ends when the connection drains, or all are cut
+	endPauses  context.CancelFunc
+	watch      stopwatch // of the command that is executed
+
 	// The session.
 	ns        *namespace
 	writable  bool
@@ -54,6 +59,7 @@ type pendingWrite struct {
 	request resp.Request // the key and the value are in it
 	ns      *namespace
 	command string
+	watch   stopwatch
 }
 
 const (
@@ -62,9 +68,13 @@ const (
 	maxFlushBuffers   = 512
 )
 
-func newConn(s *Server, nc net.Conn) *conn {
+func newConn(s *Server, nc net.Conn, owner *peer) *conn {
 	c := &conn{srv: s, nc: nc, ns: s.spaces.get(zdb.DefaultNamespace), writable: !s.opts.Protect, admin: s.opts.AdminPassword == ""}
-	c.reader = resp.NewReader(c, resp.ReaderOptions{Budget: s.budget, Timeout: s.opts.Timeout})
+	c.peer = owner
+	c.untilDrain, c.endPauses = context.WithCancel(s.ctx)
+	c.reader = resp.NewReader(c, resp.ReaderOptions{
+		Budget: s.budget, Timeout: s.opts.Timeout, IdleTimeout: s.opts.IdleTimeout, MaxBytes: s.opts.MaxRequestBytes,
+	})
 	c.out = newReplies(c)
 	return c
 }
@@ -88,6 +98,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 // drain lets the connection end after the requests it has received.
 func (c *conn) drain() {
 	c.draining.Store(true)
+	c.endPauses()
 	c.nc.SetReadDeadline(time.Now())
 }
 
@@ -105,10 +116,14 @@ func (c *conn) serve(ctx context.Context) {
 	}()
 	received := int64(0)
 	for {
+		waited := c.waiting.Load() != nil
 		req, err := c.reader.Next(ctx)
-		n := c.reader.ReceivedBytes()
-		c.srv.stats.rxBytes.Add(n - received)
-		received = n
+		n := c.reader.ReceivedBytes() - received
+		c.srv.stats.rxBytes.Add(n)
+		received += n
+		if errors.Is(err, resp.ErrIdle) && waited && !c.draining.Load() {
+			continue // it had asked to wait
+		}
 		if err != nil {
 			var bad *resp.ProtocolError
 			if errors.As(err, &bad) {
@@ -119,6 +134,7 @@ func (c *conn) serve(ctx context.Context) {
 		if err := c.execute(&req); err != nil {
 			break
 		}
+		c.pace(n)
 	}
 	c.srv.waits.end(c, nil)
 	c.out.end()
@@ -138,8 +154,11 @@ func (c *conn) hangUp() {
 	io.CopyN(io.Discard, c.nc, 16<<20)
 }
 
-func (c *conn) status(s string)  { c.out.push(reply{head: resp.AppendStatus(nil, s)}) }
-func (c *conn) fail(text string) { c.out.push(reply{head: resp.AppendError(nil, text)}) }
+func (c *conn) status(s string) { c.out.push(reply{head: resp.AppendStatus(nil, s)}) }
+func (c *conn) fail(text string) {
+	c.srv.measures.failed(text)
+	c.out.push(reply{head: resp.AppendError(nil, text)})
+}
 func (c *conn) integer(n int64)  { c.out.push(reply{head: resp.AppendInt(nil, n)}) }
 func (c *conn) null()            { c.out.push(reply{head: resp.AppendNil(nil)}) }
 func (c *conn) bulk(s string)    { c.out.push(reply{head: resp.AppendBulk(nil, s)}) }
@@ -347,6 +366,7 @@ func (q *replies) write(bufs net.Buffers) bool {
 		n, err = bufs.WriteTo(nc)
 	}
 	q.conn.srv.stats.txBytes.Add(n)
+	q.conn.peer.bytes.take(float64(n))
 	if err != nil {
 		nc.Close() // the reader ends too
 		return false

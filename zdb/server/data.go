@@ -86,7 +86,7 @@ func (c *conn) submit(req *resp.Request, w *store.Write) error {
 		}
 		return c.noStore(err)
 	}
-	p := &pendingWrite{ns: c.ns, command: c.command, request: *req}
+	p := &pendingWrite{ns: c.ns, command: c.command, request: *req, watch: c.watch}
 	p.write.Key, p.write.Value, p.write.Delete = w.Key, w.Value, w.Delete
 	p.write.UnixTime, p.write.WriteOnce = w.UnixTime, w.WriteOnce
 	err = st.Submit(c.ctx, &p.write)
@@ -99,7 +99,7 @@ func (c *conn) submit(req *resp.Request, w *store.Write) error {
 		c.fail(c.writeErrorText(err, w.Delete))
 		return nil
 	}
-	*req, c.submitted = resp.Request{}, true // the reply releases it
+	*req, c.watch, c.submitted = resp.Request{}, stopwatch{}, true // the reply releases and stops them
 	c.out.push(reply{write: p})
 	return nil
 }
@@ -118,8 +118,11 @@ func (c *conn) outcome(r *reply) {
 		r.head = resp.AppendBulk(nil, p.write.Key)
 		c.srv.stats.writeBytes.Add(int64(len(p.write.Value)))
 	default:
-		r.head = resp.AppendError(nil, c.writeErrorText(err, p.write.Delete))
+		text := c.writeErrorText(err, p.write.Delete)
+		c.srv.measures.failed(text)
+		r.head = resp.AppendError(nil, text)
 	}
+	p.watch.stop()
 	p.request.Release()
 	r.write = nil
 	c.srv.waits.ran(c, p.ns, p.command)

@@ -47,6 +47,16 @@ type Options struct {
 	Version        string        // server_revision of INFO
 	Log            *slog.Logger
 
+	// Limits, of one client where it says so: see the type peer. 0 means none.
+	MaxConnectionsPerClient int
+	RequestsPerSecond       float64       // of a client; who sends more waits
+	BytesPerSecond          float64       // of a client, both ways together
+	MaxRequestBytes         int64         // arguments of one request together; 0 means resp.MaxRequestBytes
+	IdleTimeout             time.Duration // without a request
+	HandshakeTimeout        time.Duration // TLS; 0 means 10s
+
+	Metrics bool // measure for Monitor
+
 	SealKey []byte // 32 bytes that seal the namespaces' passwords; nil means the key that the data directory keeps
 
 	Hook        string        // program that is told what happens; empty means none
@@ -66,6 +76,9 @@ type Server struct {
 	waits  waits
 	stats  stats
 	boot   time.Time
+
+	peers    *peers
+	measures *measures // nil without Options.Metrics
 
 	readyOnce sync.Once
 	readyErr  error
@@ -105,6 +118,9 @@ func Open(o Options) (*Server, error) {
 	if o.Timeout <= 0 {
 		o.Timeout = 30 * time.Second
 	}
+	if o.HandshakeTimeout <= 0 {
+		o.HandshakeTimeout = 10 * time.Second
+	}
 	if o.Protect && o.AdminPassword == "" {
 		return nil, errors.New("protected mode needs an admin password")
 	}
@@ -118,6 +134,10 @@ func Open(o Options) (*Server, error) {
 	s := &Server{
 		opts: o, lock: lock, budget: resp.NewBudget(o.MemoryBytes), boot: time.Now(),
 		listeners: make(map[net.Listener]struct{}), conns: make(map[*conn]struct{}),
+	}
+	s.peers = newPeers(&s.opts)
+	if o.Metrics {
+		s.measures = newMeasures()
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.open(); err != nil {
@@ -139,7 +159,7 @@ func (s *Server) open() error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(s.opts.DataDir, "namespaces")
+	dir := filepath.Join(s.opts.DataDir, namespacesDir)
 	s.hooks = newHooks(&s.opts)
 	s.hooks.start("namespaces-init", dir, dir)
 	if s.spaces, err = openNamespaces(dir, &s.opts, sealer, s.hooks); err != nil {
@@ -233,24 +253,39 @@ const textTooManyClients = "Too many clients"
 // start serves a connection, or says why not.
 func (s *Server) start(nc net.Conn) {
 	s.stats.clients.Add(1)
+	id := peerOf(nc)
 	s.mu.Lock()
-	full := len(s.conns) >= s.opts.MaxConnections
-	if s.closing || full {
+	if s.closing {
 		s.mu.Unlock()
-		if full {
-			nc.SetWriteDeadline(time.Now().Add(time.Second))
-			nc.Write(resp.AppendError(nil, textTooManyClients))
-		}
-		nc.Close()
+		rawConn(nc).Close()
 		return
 	}
-	c := newConn(s, nc)
+	var owner *peer
+	full := len(s.conns) >= s.opts.MaxConnections
+	if !full {
+		owner = s.peers.admit(id)
+	}
+	if owner == nil {
+		s.mu.Unlock()
+		s.measures.refusedConnection(full)
+		refuse(nc, resp.AppendError(nil, textTooManyClients))
+		return
+	}
+	c := newConn(s, nc, owner)
 	s.conns[c] = struct{}{}
 	s.wg.Add(1)
 	s.mu.Unlock()
 	go func() {
 		defer s.wg.Done()
-		c.serve(s.ctx)
+		if err := c.handshake(); err == nil {
+			c.serve(s.ctx)
+		} else {
+			s.measures.refusedHandshake()
+			s.opts.Log.Debug("TLS handshake", "from", nc.RemoteAddr().String(), "err", err)
+			rawConn(nc).Close()
+		}
+		c.endPauses()
+		s.peers.leave(owner)
 		s.mu.Lock()
 		delete(s.conns, c)
 		s.mu.Unlock()
@@ -284,7 +319,7 @@ func (s *Server) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		s.mu.Lock()
 		for c := range s.conns {
-			c.nc.Close()
+			rawConn(c.nc).Close() // TLS would first say good-bye, and wait for that
 		}
 		s.mu.Unlock()
 		s.cancel()

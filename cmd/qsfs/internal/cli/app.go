@@ -18,10 +18,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/qsfs/qsfs/cmd/internal/progress"
 	"github.com/qsfs/qsfs/cmd/qsfs/internal/detach"
 	"github.com/qsfs/qsfs/cmd/qsfs/internal/exit"
 	"github.com/qsfs/qsfs/cmd/qsfs/internal/places"
-	"github.com/qsfs/qsfs/cmd/qsfs/internal/progress"
 )
 
 const program = "qsfs"

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/qsfs/qsfs/cmd/qsfs/internal/bytesize"
+	"github.com/qsfs/qsfs/cmd/internal/bytesize"
 	"github.com/qsfs/qsfs/cmd/qsfs/internal/exit"
 	"github.com/qsfs/qsfs/cmd/qsfs/internal/places"
 	"github.com/qsfs/qsfs/cmd/qsfs/internal/settings"

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/qsfs/qsfs/cmd/qsfs/internal/bytesize"
+	"github.com/qsfs/qsfs/cmd/internal/bytesize"
 	"github.com/qsfs/qsfs/cmd/qsfs/internal/detach"
 	"github.com/qsfs/qsfs/cmd/qsfs/internal/exit"
 	"github.com/qsfs/qsfs/cmd/qsfs/internal/mountpoint"

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/qsfs/qsfs/cmd/qsfs/internal/bytesize"
+	"github.com/qsfs/qsfs/cmd/internal/bytesize"
 	"github.com/qsfs/qsfs/cmd/qsfs/internal/exit"
 	"github.com/qsfs/qsfs/fs"
 )

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 
-	"github.com/qsfs/qsfs/cmd/qsfs/internal/bytesize"
+	"github.com/qsfs/qsfs/cmd/internal/bytesize"
 )
 
 type parsed struct {

@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/qsfs/qsfs/cmd/qsfs/internal/bytesize"
+	"github.com/qsfs/qsfs/cmd/internal/bytesize"
 )
 
 // Style is where the progress goes.
