@@ -164,37 +164,39 @@ func writeDescriptor(dir string, d *descriptor) error {
 	return replaceFile(filepath.Join(dir, descriptorName), d.append(nil))
 }
 
-// readDescriptor reads the descriptor in dir. One of version 1 is replaced, so that its
-// password is in no file any more.
-func readDescriptor(dir string, s *sealer) (descriptor, error) {
-	f, err := os.OpenFile(filepath.Join(dir, descriptorName), os.O_RDWR, 0)
+// readDescriptor reads the descriptor in dir, and of one of version 1 the password too.
+func readDescriptor(dir string) (d descriptor, version uint32, clearPassword string, err error) {
+	f, err := os.Open(filepath.Join(dir, descriptorName))
 	if err != nil {
-		return descriptor{}, err
+		return descriptor{}, 0, "", err
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, descriptorMaxBytes+1))
 	if err != nil {
-		return descriptor{}, err
+		return descriptor{}, 0, "", err
 	}
-	d, version, password, err := decodeDescriptor(b)
-	if err != nil || version == descriptorVersion {
-		return d, err
-	}
-	if password != "" {
-		d.SealedPassword = s.seal(d.Name, password)
-	}
-	if err := writeDescriptor(dir, &d); err != nil {
-		return descriptor{}, fmt.Errorf("descriptor of version %d not replaced: %w", version, err)
-	}
-	// The old file has no name any more, but its blocks have the password.
-	_, err = f.WriteAt(make([]byte, len(b)), 0)
-	if err == nil {
-		err = f.Sync()
-	}
+	return decodeDescriptor(b)
+}
+
+// replaceDescriptor replaces one of an older version, so that the password in it is in no
+// file any more. The old file loses its name, and what was in its blocks.
+func replaceDescriptor(dir string, d *descriptor) error {
+	old, err := os.OpenFile(filepath.Join(dir, descriptorName), os.O_RDWR, 0)
 	if err != nil {
-		return descriptor{}, fmt.Errorf("descriptor of version %d not wiped: %w", version, err)
+		return err
 	}
-	return d, nil
+	defer old.Close()
+	st, err := old.Stat()
+	if err != nil {
+		return err
+	}
+	if err := writeDescriptor(dir, d); err != nil {
+		return err
+	}
+	if _, err := old.WriteAt(make([]byte, st.Size()), 0); err != nil {
+		return err
+	}
+	return old.Sync()
 }
 
 // replaceFile writes a file of its owner's only, durably: the old or the new one is

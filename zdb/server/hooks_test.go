@@ -164,7 +164,7 @@ func TestHookHangs(t *testing.T) {
 // A hook ends after its time, by a signal that HOOKS shows; the next one runs.
 func TestHookTimeout(t *testing.T) {
 	program, calls := hookScript(t, `case $2 in hang) sleep 1000;; esac`)
-	s, addr := run(t, Options{Hook: program, HookTimeout: time.Second})
+	s, addr := run(t, Options{Hook: program, HookTimeout: 3 * time.Second})
 	c := dial(t, addr)
 	c.want("+OK", "NSNEW", "hang")
 	c.want("+OK", "NSNEW", "next")

@@ -82,7 +82,7 @@ func (n *namespaces) find(path string) error {
 	if err := os.RemoveAll(filepath.Join(path, descriptorName+".new")); err != nil {
 		return err
 	}
-	d, err := readDescriptor(path, n.sealer)
+	d, version, password, err := readDescriptor(path)
 	if err == nil && dirName(d.Name) != filepath.Base(path) {
 		err = fmt.Errorf("descriptor of %q: %w", d.Name, zdb.ErrCorrupt)
 	}
@@ -97,8 +97,16 @@ func (n *namespaces) find(path string) error {
 	if err := n.opts.Mode.allows(&d); err != nil {
 		return err
 	}
-	s := settings{descriptor: d}
-	if len(d.SealedPassword) > 0 {
+	s := settings{descriptor: d, password: password}
+	switch {
+	case version < descriptorVersion:
+		if password != "" {
+			s.SealedPassword = n.sealer.seal(d.Name, password)
+		}
+		if err := replaceDescriptor(path, &s.descriptor); err != nil { // a full disk is no reason not to serve it
+			n.opts.Log.Error("descriptor of an older version not replaced, a password in it stays in clear", "namespace", d.Name, "err", err)
+		}
+	case len(d.SealedPassword) > 0:
 		if s.password, err = n.sealer.open(d.Name, d.SealedPassword); err != nil {
 			n.opts.Log.Error("nobody can select this namespace until an administrator sets its password anew", "namespace", d.Name, "err", err)
 		}

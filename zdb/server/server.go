@@ -141,8 +141,7 @@ func Open(o Options) (*Server, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.open(); err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("data directory %s: %w", o.DataDir, err)
+		return nil, fmt.Errorf("data directory %s: %w", o.DataDir, errors.Join(err, s.unlock()))
 	}
 	return s, nil
 }
@@ -184,6 +183,12 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// unlock does not leave it to the close: a program being started at this moment has a
+// copy of the file for as long as it takes, which would keep the lock.
+func (s *Server) unlock() error {
+	return errors.Join(unix.Flock(int(s.lock.Fd()), unix.LOCK_UN), s.lock.Close())
 }
 
 // Serve accepts connections until the listener or the server is closed. It closes
@@ -330,5 +335,5 @@ func (s *Server) Close(ctx context.Context) error {
 	s.spaces.closing()
 	err := s.spaces.close()
 	s.hooks.end(ctx)
-	return errors.Join(err, s.lock.Close())
+	return errors.Join(err, s.unlock())
 }

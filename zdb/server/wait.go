@@ -25,14 +25,19 @@ type waits struct {
 	count atomic.Int64 // of all; nothing is looked for when it is 0
 
 	mu sync.Mutex
-	at map[*namespace]map[*conn]*wait
+	at map[watched]map[*conn]*wait
 }
 
-// wait is a session that waits. It has one place only: its connection.
-type wait struct {
+// watched is what a session waits for: a command by its name in capitals, or "*".
+type watched struct {
 	ns      *namespace
-	command string // its name in capitals, or "*"
-	timer   *time.Timer
+	command string
+}
+
+// wait is a session that waits.
+type wait struct {
+	watched
+	timer *time.Timer
 }
 
 // wait is WAIT command|* [milliseconds]. The pipeline goes on: the reply comes when the
@@ -56,7 +61,6 @@ func (c *conn) wait(req *resp.Request) error {
 			return nil
 		}
 	}
-	c.out.settle() // what is ahead has been answered, or will be ahead of it
 	c.srv.waits.begin(c, name, limit)
 	return nil
 }
@@ -66,14 +70,8 @@ func (w *waits) begin(c *conn, command string, limit time.Duration) {
 	w.end(c, resp.AppendError(nil, zdb.TextTimeout))
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.at == nil {
-		w.at = make(map[*namespace]map[*conn]*wait)
-	}
-	if w.at[c.ns] == nil {
-		w.at[c.ns] = make(map[*conn]*wait)
-	}
-	x := &wait{ns: c.ns, command: command}
-	w.at[c.ns][c] = x
+	x := &wait{watched: watched{c.ns, command}}
+	w.add(c, x)
 	w.count.Add(1)
 	c.waiting.Store(x)
 	x.timer = time.AfterFunc(limit, func() { w.answer(c, x, resp.AppendError(nil, zdb.TextTimeout)) })
@@ -84,14 +82,13 @@ func (w *waits) ran(by *conn, ns *namespace, command string) {
 	if w.count.Load() == 0 {
 		return
 	}
+	woken := make(map[*conn]*wait)
 	w.mu.Lock()
-	var woken map[*conn]*wait
-	for c, x := range w.at[ns] {
-		if c != by && (x.command == command || x.command == anyCommand) {
-			if woken == nil {
-				woken = make(map[*conn]*wait)
+	for _, name := range []string{command, anyCommand} {
+		for c, x := range w.at[watched{ns, name}] {
+			if c != by {
+				woken[c] = x
 			}
-			woken[c] = x
 		}
 	}
 	w.mu.Unlock()
@@ -103,9 +100,12 @@ func (w *waits) ran(by *conn, ns *namespace, command string) {
 // answer ends a wait, if it has not ended yet.
 func (w *waits) answer(c *conn, x *wait, with []byte) {
 	w.mu.Lock()
-	ours := w.at[x.ns][c] == x
+	ours := w.at[x.watched][c] == x
 	if ours {
-		w.drop(c, x)
+		w.remove(c, x)
+		w.count.Add(-1)
+		x.timer.Stop()
+		c.waiting.Store(nil)
 	}
 	w.mu.Unlock()
 	if ours && with != nil {
@@ -128,27 +128,27 @@ func (w *waits) move(c *conn, to *namespace) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.at[x.ns][c] != x {
-		return
+	if w.at[x.watched][c] == x {
+		w.remove(c, x)
+		x.ns = to
+		w.add(c, x)
 	}
-	delete(w.at[x.ns], c)
-	if len(w.at[x.ns]) == 0 {
-		delete(w.at, x.ns)
-	}
-	x.ns = to
-	if w.at[to] == nil {
-		w.at[to] = make(map[*conn]*wait)
-	}
-	w.at[to][c] = x
 }
 
-// drop forgets a wait. The caller holds mu.
-func (w *waits) drop(c *conn, x *wait) {
-	delete(w.at[x.ns], c)
-	if len(w.at[x.ns]) == 0 {
-		delete(w.at, x.ns)
+// add and remove keep at. The caller holds mu.
+func (w *waits) add(c *conn, x *wait) {
+	if w.at == nil {
+		w.at = make(map[watched]map[*conn]*wait)
 	}
-	w.count.Add(-1)
-	x.timer.Stop()
-	c.waiting.Store(nil)
+	if w.at[x.watched] == nil {
+		w.at[x.watched] = make(map[*conn]*wait)
+	}
+	w.at[x.watched][c] = x
+}
+
+func (w *waits) remove(c *conn, x *wait) {
+	delete(w.at[x.watched], c)
+	if len(w.at[x.watched]) == 0 {
+		delete(w.at, x.watched)
+	}
 }

@@ -138,7 +138,15 @@ func lockDir(fs vfs.FS, dir string) (io.Closer, error) {
 		}
 		return nil, diskError(err)
 	}
-	return f, nil
+	return dirLock{f}, nil
+}
+
+type dirLock struct{ *os.File }
+
+// Close unlocks first: a program that is being started at this moment has a copy of the
+// file for as long as it takes, which would keep the lock.
+func (l dirLock) Close() error {
+	return errors.Join(unix.Flock(int(l.Fd()), unix.LOCK_UN), l.File.Close())
 }
 
 func deviceOf(dir string, fs vfs.FS) string {
