@@ -1,0 +1,8 @@
+package conformance
+
+import "slices"
+
+// stories are all of them.
+func stories() []story {
+	return slices.Concat(dataStories(), sequentialStories(), scanStories())
+}
