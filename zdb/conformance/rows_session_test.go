@@ -158,6 +158,11 @@ func sessionStories() []story {
 			q("NSINFO", "default").is(nsinfoLines("default", "1", "yes", "no", "no", "yes", "1", "0", "userkey") + "\r\n"),
 			q("NSNEW", "mine").is(fails(zdb.TextPermissionDenied)), // a password of a namespace makes nobody an administrator
 		}},
+		{name: "too many clients", server: config{MaxClients: 1}, fresh: true, inside: "-", ourOnly: "the original takes any number", rows: []row{
+			q("PING").is(status("PONG")),
+			later("second", fails(zdb.TextTooManyClients)).ends(),
+			q("PING").is(status("PONG")),
+		}},
 		{name: "--protect, other namespaces", server: config{Admin: true, Protect: true}, rows: []row{
 			q("SET", "a", "1").is(bulk("a")),
 			q("FLUSH").is(fails(zdb.TextFlushDenied)),

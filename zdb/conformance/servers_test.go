@@ -27,6 +27,8 @@ type config struct {
 	Protect  bool
 	MaxBytes int64  // of the default namespace
 	Hook     string // a program
+
+	MaxClients int // of ours
 }
 
 // peer is a running server as it is reached.
@@ -81,7 +83,7 @@ func (k kind) start(t testing.TB, c config) *peer {
 
 func (p *peer) startOurs(t testing.TB) {
 	t.Helper()
-	o := server.Options{DataDir: p.dir, Protect: p.Protect, MaxBytes: p.MaxBytes, Hook: p.Hook, Sync: server.SyncNone, Version: "test"}
+	o := server.Options{DataDir: p.dir, Protect: p.Protect, MaxBytes: p.MaxBytes, Hook: p.Hook, MaxConnections: p.MaxClients, Sync: server.SyncNone, Version: "test"}
 	switch p.Mode {
 	case "user":
 		o.Mode = server.ModeUser
