@@ -16,7 +16,7 @@ import (
 // stories are all of them.
 func stories() []story {
 	return slices.Concat(dataStories(), sequentialStories(), scanStories(),
-		adminStories(), sessionStories(), protocolStories(), waitStories(), faultStories())
+		adminStories(), sessionStories(), protocolStories(), waitStories(), faultStories(), restartStories())
 }
 
 // unreachable are texts that no request brings, and why.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type peer struct {
 	original         bool        // the C server
 	dir              string      // its data is below
 	process          *os.Process // of the original
+	stop             func()      // ends it; once more is nothing
 }
 
 // kind is a server and a way to it.
@@ -73,12 +75,19 @@ const originalVariable = "QSFS_ZDB_ORIGINAL"
 func (k kind) start(t testing.TB, c config) *peer {
 	t.Helper()
 	p := &peer{config: c, network: k.network, original: k.original, dir: t.TempDir()}
-	if k.original {
+	p.start(t)
+	return p
+}
+
+// start starts it on its data, which may be there from before.
+func (p *peer) start(t testing.TB) {
+	t.Helper()
+	if p.original {
 		p.startOriginal(t)
 	} else {
 		p.startOurs(t)
 	}
-	return p
+	t.Cleanup(p.stop)
 }
 
 func (p *peer) startOurs(t testing.TB) {
@@ -108,7 +117,7 @@ func (p *peer) startOurs(t testing.TB) {
 	p.address = l.Addr().String()
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
-	t.Cleanup(func() {
+	p.stop = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if err := s.Close(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, zdb.ErrDisk) { // rows take files away
@@ -159,7 +168,7 @@ func (p *peer) startOriginal(t testing.TB) {
 	p.process = cmd.Process
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() {
+	p.stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Signal(os.Interrupt)
 		<-ended
 		if t.Failed() {

@@ -34,6 +34,7 @@ type row struct {
 	weEnd  bool     // we close behind it
 	wedges bool     // the original's session is of no use any more, ours goes on
 	do     func(t *testing.T, p *peer, n names)
+	boots  bool // the server is stopped and started; connections are made anew
 }
 
 // q is a row with a request.
@@ -47,6 +48,9 @@ func later(on, want string) row { return row{on: on, want: want} }
 
 // beside is a row that does something that is not on the wire.
 func beside(do func(t *testing.T, p *peer, n names)) row { return row{do: do} }
+
+// restart is a row that stops the server and starts it on the same data.
+func restart() row { return row{boots: true} }
 
 func (r row) is(want string) row { r.want = want; return r }
 func (r row) via(on string) row  { r.on = on; return r }
@@ -107,6 +111,13 @@ func (s *story) run(t *testing.T, p *peer, namespace string) {
 	for i, r := range s.rows {
 		if r.do != nil {
 			r.do(t, p, n)
+			continue
+		}
+		if r.boots {
+			p.stop()
+			p.start(t)
+			clear(sessions)
+			order = nil
 			continue
 		}
 		c := sessions[r.on]
@@ -183,9 +194,11 @@ func (r *row) run(t *testing.T, c *session, n names, original bool, i int) bool 
 		}
 		bytes = request(filled)
 	}
-	if err := c.send(bytes); err != nil {
-		t.Errorf("%s: %v", what, err)
-		return false
+	if bytes != "" {
+		if err := c.send(bytes); err != nil {
+			t.Errorf("%s: %v", what, err)
+			return false
+		}
 	}
 	if want != "" {
 		tries := 1
