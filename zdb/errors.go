@@ -40,9 +40,11 @@ var (
 	ErrUpdateOnly = errors.New("zdb: only a key that is there can be written in a sequential namespace")
 	// ErrOtherKey means a history cursor that leads to a record of another key.
 	ErrOtherKey = errors.New("zdb: history cursor of another key")
-	// ErrWrongMode means data of the other mode: user keys where ids are given, or the reverse.
-	ErrWrongMode = errors.New("zdb: data was made in the other mode")
-	// ErrNoMoreData means a scan reached the end.
+	// ErrWrongMode means data or a command of the other mode: user keys where ids are given, or the reverse.
+	ErrWrongMode = errors.New("zdb: not in this mode of a namespace")
+	// ErrTimeout means that what WAIT waits for did not happen in the time given. It is an answer, not a fault.
+	ErrTimeout = errors.New("zdb: not within the time")
+	// ErrNoMoreData means that a scan, the history of a key or a data file reached its end.
 	ErrNoMoreData = errors.New("zdb: no more data")
 	// ErrLocked means another process uses the data directory.
 	ErrLocked = errors.New("zdb: data directory in use by another process")

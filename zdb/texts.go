@@ -73,6 +73,14 @@ const (
 	TextInvalidRequest     = "Invalid Request"
 	TextUnexpectedInternal = "Unexpected Internal Error"
 
+	TextMemory        = "Internal Memory Error"
+	TextGenerator     = "Internal generator error"
+	TextBulk          = "Internal Error (bulk)"
+	TextKScanDisabled = "Command disabled in release code, not yet available"
+
+	// TextTooManyClients is not the C server's: it greets a connection for which there
+	// is no room.
+	TextTooManyClients = "Too many clients"
 	// TextNoReplication is not the C server's: it answers MIRROR and MASTER, which
 	// this module does not have.
 	TextNoReplication = "Replication is not supported by this server"
@@ -88,34 +96,52 @@ const (
 
 // sentinels maps each text that a caller branches on to its sentinel.
 var sentinels = map[string]error{
-	TextPayloadTooBig:     ErrValueTooLarge,
-	TextNotSupported:      ErrNotSupported,
-	TextPermissionDenied:  ErrAccessDenied,
-	TextKeyNeeded:         ErrKeyEmpty,
-	TextKeyTooLarge:       ErrKeyTooLarge,
-	TextInvalidKey:        ErrKeyTooLarge,
-	TextKeyNotFound:       ErrNotFound,
-	TextUpdateOnly:        ErrUpdateOnly,
-	TextReadOnly:          ErrReadOnly,
-	TextLocked:            ErrReadOnly,
-	TextWorm:              ErrWorm,
-	TextWormDelete:        ErrWorm,
-	TextNoSpace:           ErrNoSpace,
-	TextFull:              ErrNoSpace,
-	TextCannotWrite:       ErrDisk,
-	TextCannotIndex:       ErrDisk,
-	TextCannotDelete:      ErrDisk,
-	TextCannotDelIndex:    ErrDisk,
-	TextInternalError:     ErrCorrupt,
-	TextFrozen:            ErrFrozen,
-	TextNoMoreData:        ErrNoMoreData,
-	TextInvalidCursor:     ErrBadCursor,
-	TextNamespaceGone:     ErrNamespaceNotFound,
-	TextNamespaceAbsent:   ErrNamespaceNotFound,
-	TextNamespaceNotExist: ErrNamespaceNotFound,
-	TextNamespaceExists:   ErrNamespaceExists,
-	TextPrivate:           ErrAccessDenied,
-	TextAccessDenied:      ErrAccessDenied,
+	TextPayloadTooBig:      ErrValueTooLarge,
+	TextNotSupported:       ErrNotSupported,
+	TextPermissionDenied:   ErrAccessDenied,
+	TextKeyNeeded:          ErrKeyEmpty,
+	TextKeyTooLarge:        ErrKeyTooLarge,
+	TextInvalidKey:         ErrKeyTooLarge,
+	TextKeyNotFound:        ErrNotFound,
+	TextUpdateOnly:         ErrUpdateOnly,
+	TextReadOnly:           ErrReadOnly,
+	TextLocked:             ErrReadOnly,
+	TextWorm:               ErrWorm,
+	TextWormDelete:         ErrWorm,
+	TextNoSpace:            ErrNoSpace,
+	TextFull:               ErrNoSpace,
+	TextCannotWrite:        ErrDisk,
+	TextCannotIndex:        ErrDisk,
+	TextCannotDelete:       ErrDisk,
+	TextCannotDelIndex:     ErrDisk,
+	TextInternalError:      ErrCorrupt,
+	TextFrozen:             ErrFrozen,
+	TextNoMoreData:         ErrNoMoreData,
+	TextInvalidCursor:      ErrBadCursor,
+	TextNoMoreHistory:      ErrNoMoreData,
+	TextHistoryQuery:       ErrBadCursor,
+	TextHistoryKey:         ErrOtherKey,
+	TextNoKeysMatch:        ErrNotFound,
+	TextNotInThisMode:      ErrWrongMode,
+	TextSingleMode:         ErrWrongMode,
+	TextKScanDisabled:      ErrNotSupported,
+	TextNoReplication:      ErrNotSupported,
+	TextFlushDenied:        ErrAccessDenied,
+	TextUnauthorized:       ErrAccessDenied,
+	TextServerError:        ErrDisk,
+	TextCannotCreate:       ErrDisk,
+	TextCannotRemoveNS:     ErrDisk,
+	TextTimeout:            ErrTimeout,
+	TextEOF:                ErrNoMoreData,
+	TextInvalidRequest:     ErrNotFound,
+	TextUnexpectedInternal: ErrCorrupt,
+	TextTooManyClients:     ErrUnavailable,
+	TextNamespaceGone:      ErrNamespaceNotFound,
+	TextNamespaceAbsent:    ErrNamespaceNotFound,
+	TextNamespaceNotExist:  ErrNamespaceNotFound,
+	TextNamespaceExists:    ErrNamespaceExists,
+	TextPrivate:            ErrAccessDenied,
+	TextAccessDenied:       ErrAccessDenied,
 }
 
 // ReplyError is an error reply of a 0-db server.

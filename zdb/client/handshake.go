@@ -151,15 +151,12 @@ func (s *session) do(command string, args ...any) (any, error) {
 	return reply, err
 }
 
-// textTooManyClients is how zdb/server greets a connection that it has no room for.
-const textTooManyClients = "Too many clients"
-
 // checkPeer makes sure that the peer is a 0-db before anything else is said to it.
 func (s *session) checkPeer(namespace string) error {
 	reply, err := s.do("INFO")
 	var refused *zdb.ReplyError
 	if errors.As(err, &refused) {
-		if refused.Text == textTooManyClients {
+		if refused.Text == zdb.TextTooManyClients {
 			return fmt.Errorf("%w: %w", zdb.ErrUnavailable, err)
 		}
 		// A relative of 0-db may lack INFO; NSINFO tells as well.

@@ -1,0 +1,205 @@
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/qsfs/qsfs/zdb"
+	"github.com/qsfs/qsfs/zdb/server"
+)
+
+// adminPassword is the one of servers that have one.
+const adminPassword = "correct horse"
+
+// config says how a server is started. The zero value has mixed mode and no
+// administrator's password: everybody is an administrator.
+type config struct {
+	Mode     string // "user" or "seq" pins it
+	Admin    bool   // with adminPassword
+	Protect  bool
+	MaxBytes int64  // of the default namespace
+	Hook     string // a program
+
+	MaxClients int // of ours
+}
+
+// peer is a running server as it is reached.
+type peer struct {
+	config
+	network, address string
+	original         bool        // the C server
+	dir              string      // its data is below
+	process          *os.Process // of the original
+	stop             func()      // ends it; once more is nothing
+}
+
+// kind is a server and a way to it.
+type kind struct {
+	name     string
+	network  string
+	original bool
+}
+
+var kinds = []kind{
+	{"ours over TCP", "tcp", false},
+	{"ours over a unix socket", "unix", false},
+	{"original over TCP", "tcp", true},
+	{"original over a unix socket", "unix", true},
+}
+
+// overAll runs a test against each kind of server.
+func overAll(t *testing.T, test func(t *testing.T, k kind)) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			if k.original && os.Getenv(originalVariable) == "" {
+				t.Skip(originalVariable + " does not name a zdb binary of threefoldtech/0-db")
+			}
+			test(t, k)
+		})
+	}
+}
+
+// originalVariable is the environment variable with the path of the C server.
+const originalVariable = "QSFS_ZDB_ORIGINAL"
+
+// start runs a server until the end of the test.
+func (k kind) start(t testing.TB, c config) *peer {
+	t.Helper()
+	p := &peer{config: c, network: k.network, original: k.original, dir: t.TempDir()}
+	p.start(t)
+	return p
+}
+
+// start starts it on its data, which may be there from before.
+func (p *peer) start(t testing.TB) {
+	t.Helper()
+	if p.original {
+		p.startOriginal(t)
+	} else {
+		p.startOurs(t)
+	}
+	t.Cleanup(p.stop)
+}
+
+func (p *peer) startOurs(t testing.TB) {
+	t.Helper()
+	o := server.Options{DataDir: p.dir, Protect: p.Protect, MaxBytes: p.MaxBytes, Hook: p.Hook, MaxConnections: p.MaxClients, Sync: server.SyncNone, Version: "test"}
+	switch p.Mode {
+	case "user":
+		o.Mode = server.ModeUser
+	case "seq":
+		o.Mode = server.ModeSequential
+	}
+	if p.Admin {
+		o.AdminPassword = adminPassword
+	}
+	s, err := server.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.address = "127.0.0.1:0"
+	if p.network == "unix" {
+		p.address = filepath.Join(t.TempDir(), "zdb.sock")
+	}
+	l, err := net.Listen(p.network, p.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.address = l.Addr().String()
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	p.stop = sync.OnceFunc(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := s.Close(ctx); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, zdb.ErrDisk) { // rows take files away
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func (p *peer) startOriginal(t testing.TB) {
+	t.Helper()
+	args := []string{
+		"--data", filepath.Join(p.dir, "data"), "--index", filepath.Join(p.dir, "index"),
+		"--datasize", "33554432",
+	}
+	if p.network == "unix" {
+		p.address = filepath.Join(t.TempDir(), "zdb.sock")
+		args = append(args, "--socket", p.address)
+	} else {
+		p.address = freePort(t)
+		_, port, _ := net.SplitHostPort(p.address)
+		args = append(args, "--listen", "127.0.0.1", "--port", port)
+	}
+	if p.Mode != "" {
+		args = append(args, "--mode", p.Mode)
+	}
+	if p.Admin {
+		args = append(args, "--admin", adminPassword)
+	}
+	if p.Protect {
+		args = append(args, "--protect")
+	}
+	if p.MaxBytes > 0 {
+		args = append(args, "--maxsize", decimal(p.MaxBytes))
+	}
+	if p.Hook != "" {
+		args = append(args, "--hook", p.Hook)
+	}
+	var log bytes.Buffer
+	// A write beyond a limit of file sizes, which some rows set, is to fail and not to kill.
+	cmd := exec.Command("sh", append([]string{"-c", `trap "" XFSZ; exec "$0" "$@"`, os.Getenv(originalVariable)}, args...)...)
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.process = cmd.Process
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	p.stop = sync.OnceFunc(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		<-ended
+		if t.Failed() {
+			t.Logf("the original's log: %s", log.Bytes())
+		}
+	})
+	// It listens when its files are made, and says so to nobody.
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		nc, err := net.Dial(p.network, p.address)
+		if err == nil {
+			nc.Close()
+			return
+		}
+		select {
+		case err := <-ended:
+			ended <- err
+			t.Fatalf("the original ended: %v: %s", err, log.Bytes())
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the original does not listen: %v: %s", err, log.Bytes())
+		}
+	}
+}
+
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
