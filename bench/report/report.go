@@ -46,6 +46,10 @@ type Settings struct {
 	Data          string `json:"data"`
 	Seed          uint64 `json:"seed"`
 	CachesDropped bool   `json:"caches_dropped"`
+
+	// Of servers under a load: how much of values is stored and how long is measured at most.
+	LoadBytes   int64   `json:"load_bytes,omitempty"`
+	LoadSeconds float64 `json:"load_seconds,omitempty"`
 }
 
 // Target is what was measured.
@@ -75,6 +79,7 @@ type Result struct {
 	ToGocryptfs *float64 `json:"ratio_to_gocryptfs,omitempty"`
 	// SettleSeconds is the median time that the target needed afterwards to finish its work.
 	SettleSeconds *float64 `json:"settle_seconds,omitempty"`
+	Load          *Load    `json:"load,omitempty"`
 	Errors        []string `json:"errors,omitempty"`
 
 	settle []float64
@@ -176,6 +181,9 @@ func (r *Report) WriteJSON(w io.Writer) error {
 
 // rows gives the cells of the table, its head first.
 func (r *Report) rows() [][]string {
+	if r.isLoad() {
+		return r.loadRows()
+	}
 	_, hasGocryptfs := r.target(gocryptfsName)
 	head := []string{"workload", "target", "min", "median", "max", "unit", "to " + r.Targets[0].Name}
 	if hasGocryptfs {
@@ -198,6 +206,8 @@ func (r *Report) rows() [][]string {
 	}
 	return rows
 }
+
+func (r *Report) isLoad() bool { return r.Settings.LoadSeconds > 0 }
 
 func (r *Report) target(name string) (Target, bool) {
 	for _, t := range r.Targets {
@@ -231,6 +241,9 @@ func (r *Report) facts() []string {
 	if !r.Settings.CachesDropped {
 		caches = "page cache NOT dropped before reads"
 	}
+	if r.isLoad() {
+		caches = fmt.Sprintf("at most %.1f s and %d MiB a measurement", r.Settings.LoadSeconds, r.Settings.LoadBytes>>20)
+	}
 	lines := []string{
 		fmt.Sprintf("%s; %s, %d CPUs, %.1f GiB memory", r.Host.System, r.Host.Processor, r.Host.CPUs, float64(r.Host.MemoryBytes)/(1<<30)),
 		fmt.Sprintf("%d interleaved rounds, %s data, seed %d, %s; started %s", r.Settings.Rounds, r.Settings.Data, r.Settings.Seed, caches, r.Started.UTC().Format(time.RFC3339)),
@@ -259,7 +272,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	last := ""
 	for _, row := range r.rows() {
-		if last != "" && last != row[0] && last != "workload" {
+		if last != "" && last != row[0] && last != "workload" && !r.isLoad() {
 			fmt.Fprintln(table, strings.Repeat("\t", len(row)))
 		}
 		last = row[0]

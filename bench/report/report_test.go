@@ -39,12 +39,13 @@ func sample() *Report {
 }
 
 // The three forms stay as they are.
-func TestGolden(t *testing.T) {
-	r := sample()
+func TestGolden(t *testing.T) { golden(t, "report", sample()) }
+
+func golden(t *testing.T, base string, r *Report) {
 	for name, write := range map[string]func(*bytes.Buffer) error{
-		"report.json": func(b *bytes.Buffer) error { return r.WriteJSON(b) },
-		"report.txt":  func(b *bytes.Buffer) error { return r.WriteTable(b) },
-		"report.md":   func(b *bytes.Buffer) error { return r.WriteMarkdown(b) },
+		base + ".json": func(b *bytes.Buffer) error { return r.WriteJSON(b) },
+		base + ".txt":  func(b *bytes.Buffer) error { return r.WriteTable(b) },
+		base + ".md":   func(b *bytes.Buffer) error { return r.WriteMarkdown(b) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got bytes.Buffer

@@ -1,0 +1,305 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+)
+
+// shared is what all clients have in common.
+type shared struct {
+	network, address string
+	pool             pool
+	maxValueBytes    int
+	keys             int // of a client
+	stop             atomic.Bool
+	left             atomic.Int64 // bytes that may still be written
+	written          atomic.Int64
+	latency          []latencies // of each of verbs
+}
+
+// space is a namespace of the run.
+type space struct {
+	name       string
+	sequential bool
+}
+
+// client works alone on keys of its own, so it knows what must be under each.
+type client struct {
+	*shared
+	id    uint32
+	space space
+	rng   *rand.Rand
+	s     *session
+
+	names    [][]byte // of its keys; in a sequential namespace empty until the server has given one
+	values   []value
+	versions uint32
+}
+
+// verbs are what a client does, and how often.
+var verbs = [...]struct {
+	name   string
+	weight int
+	do     func(c *client, k int) error
+}{
+	{"SET", 28, (*client).set},
+	{"GET", 32, (*client).get},
+	{"MGET", 4, (*client).mget},
+	{"EXISTS", 8, (*client).exists},
+	{"LENGTH", 6, (*client).length},
+	{"CHECK", 4, (*client).check},
+	{"KEYTIME", 3, (*client).keytime},
+	{"DEL", 8, (*client).del},
+	{"SCAN", 3, (*client).scan},
+	{"DBSIZE", 1, (*client).dbsize},
+	{"NSINFO", 1, (*client).nsinfo},
+	{"PING", 1, (*client).ping},
+	{"reconnect", 1, (*client).reconnect},
+}
+
+func newClient(sh *shared, id int, sp space, seed uint64) *client {
+	c := &client{
+		shared: sh, id: uint32(id), space: sp, rng: rand.New(rand.NewPCG(seed, uint64(id)+1)),
+		names: make([][]byte, sh.keys), values: make([]value, sh.keys),
+	}
+	if !sp.sequential {
+		for k := range c.names {
+			c.names[k] = fmt.Appendf(nil, "client %d key %d", id, k)
+		}
+	}
+	return c
+}
+
+// run works until it is told to stop, then reads all of its keys once more.
+func (c *client) run(ctx context.Context) (err error) {
+	if err := c.connect(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.s.close()) }()
+	total := 0
+	for _, v := range verbs {
+		total += v.weight
+	}
+	for !c.stop.Load() && ctx.Err() == nil {
+		n := c.rng.IntN(total)
+		i := 0
+		for ; n >= verbs[i].weight; i++ {
+			n -= verbs[i].weight
+		}
+		k := c.rng.IntN(c.keys)
+		start := time.Now()
+		if err := verbs[i].do(c, k); err != nil {
+			return fmt.Errorf("client %d, %s of key %d in %s: %w", c.id, verbs[i].name, k, c.space.name, err)
+		}
+		c.latency[i].add(time.Since(start))
+	}
+	for k := range c.names {
+		if err := c.get(k); err != nil {
+			return fmt.Errorf("client %d, last GET of key %d in %s: %w", c.id, k, c.space.name, err)
+		}
+	}
+	return nil
+}
+
+func (c *client) connect() (err error) {
+	if c.s, err = open(c.network, c.address); err != nil {
+		return err
+	}
+	if err = c.s.send([][]byte{[]byte("SELECT"), []byte(c.space.name)}, nil); err == nil {
+		_, err = c.s.expect('+')
+	}
+	if err != nil {
+		return errors.Join(err, c.s.close())
+	}
+	return nil
+}
+
+func (c *client) reconnect(int) error {
+	if err := c.s.close(); err != nil {
+		return err
+	}
+	return c.connect()
+}
+
+// request sends a verb with a key.
+func (c *client) request(verb string, k int) error {
+	key := c.names[k]
+	if len(key) == 0 {
+		key = []byte("\xff\xff\xff\xff\xff\xff\xff\x7f") // an id that was never given
+	}
+	return c.s.send([][]byte{[]byte(verb), key}, nil)
+}
+
+func (c *client) set(k int) error {
+	v := value{client: c.id, version: c.versions + 1, sizeBytes: randomSize(c.rng, c.maxValueBytes)}
+	if c.left.Add(-int64(v.sizeBytes)) < 0 {
+		return c.get(k)
+	}
+	c.versions++
+	stamp, body := c.pool.parts(v)
+	name, isNew := c.names[k], c.space.sequential && c.values[k].version == 0
+	if isNew {
+		name = nil // an id is given once: not the one that was deleted
+	}
+	if err := c.s.send([][]byte{[]byte("SET"), name, stamp[:]}, body); err != nil {
+		return err
+	}
+	key, err := c.s.bulk(255)
+	if err != nil {
+		return err
+	}
+	if same := bytes.Equal(key, c.names[k]); isNew && (same || len(key) != 8) || !isNew && !same {
+		return fmt.Errorf("%w: key %q, %q before", errWrong, key, c.names[k])
+	}
+	c.names[k] = key
+	c.values[k] = v
+	c.written.Add(int64(v.sizeBytes))
+	return nil
+}
+
+func (c *client) get(k int) error {
+	if err := c.request("GET", k); err != nil {
+		return err
+	}
+	return c.s.value(c.pool, c.values[k])
+}
+
+// mget asks for a few keys, of the smaller ones: the reply is as long as all together.
+func (c *client) mget(k int) error {
+	args := [][]byte{[]byte("MGET")}
+	var want []value
+	for i := range c.keys {
+		if j := (k + i) % c.keys; c.values[j].version > 0 && c.values[j].sizeBytes <= 64<<10 && len(want) < 8 {
+			args, want = append(args, c.names[j]), append(want, c.values[j])
+		}
+	}
+	if len(want) == 0 {
+		return c.get(k)
+	}
+	if err := c.s.send(args, nil); err != nil {
+		return err
+	}
+	re, err := c.s.expect('*')
+	if err != nil {
+		return err
+	}
+	if re.n != int64(len(want)) {
+		return fmt.Errorf("%w: %d values instead of %d", errWrong, re.n, len(want))
+	}
+	for _, v := range want {
+		if err := c.s.value(c.pool, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// number asks for something whose answer is a number, or nil where none is stored.
+func (c *client) number(verb string, k int) (n int64, found bool, err error) {
+	if err := c.request(verb, k); err != nil {
+		return 0, false, err
+	}
+	re, err := c.s.reply()
+	if err == nil && re.kind != ':' && (re.kind != '$' || re.n != -1) {
+		err = fmt.Errorf("%w: %c%s", errWrong, re.kind, re.text)
+	}
+	return re.n, re.kind == ':', err
+}
+
+// answer compares a number with what it must be; nil where the key is not there.
+func (c *client) answer(verb string, k int, want int64) error {
+	n, found, err := c.number(verb, k)
+	if err == nil && (found != (c.values[k].version > 0) || found && n != want) {
+		err = fmt.Errorf("%w: %d %v instead of %d", errWrong, n, found, want)
+	}
+	return err
+}
+
+func (c *client) length(k int) error { return c.answer("LENGTH", k, int64(c.values[k].sizeBytes)) }
+func (c *client) check(k int) error  { return c.answer("CHECK", k, 1) }
+
+func (c *client) exists(k int) error {
+	n, found, err := c.number("EXISTS", k)
+	if err == nil && (!found || (n == 1) != (c.values[k].version > 0)) {
+		err = fmt.Errorf("%w: %d", errWrong, n)
+	}
+	return err
+}
+
+func (c *client) keytime(k int) error {
+	n, found, err := c.number("KEYTIME", k)
+	if age := time.Now().Unix() - n; err == nil && (found != (c.values[k].version > 0) || found && (age < -2 || age > 86400)) {
+		err = fmt.Errorf("%w: %d %v", errWrong, n, found)
+	}
+	return err
+}
+
+func (c *client) del(k int) error {
+	if c.left.Load() < 0 {
+		return c.get(k) // or all would be deleted in the end
+	}
+	if err := c.request("DEL", k); err != nil {
+		return err
+	}
+	re, err := c.s.reply()
+	if c.values[k].version == 0 {
+		if !errors.Is(err, errServer) || re.text != "Key not found" {
+			return fmt.Errorf("%w: %c%s for a key that is not there, %v", errWrong, re.kind, re.text, err)
+		}
+		return nil
+	}
+	if err == nil && re.kind != '+' {
+		err = fmt.Errorf("%w: %c%s", errWrong, re.kind, re.text)
+	}
+	c.values[k] = value{}
+	return err
+}
+
+func (c *client) ping(int) error {
+	if err := c.s.send([][]byte{[]byte("PING")}, nil); err != nil {
+		return err
+	}
+	_, err := c.s.expect('+')
+	return err
+}
+
+func (c *client) dbsize(int) error {
+	if err := c.s.send([][]byte{[]byte("DBSIZE")}, nil); err != nil {
+		return err
+	}
+	_, err := c.s.expect(':')
+	return err
+}
+
+func (c *client) nsinfo(int) error {
+	if err := c.s.send([][]byte{[]byte("NSINFO"), []byte(c.space.name)}, nil); err != nil {
+		return err
+	}
+	text, err := c.s.bulk(64 << 10)
+	if err == nil && !bytes.Contains(text, []byte("name: "+c.space.name+"\n")) {
+		err = fmt.Errorf("%w: %q", errWrong, text)
+	}
+	return err
+}
+
+// scan reads a page from the start. Keys of others come and go meanwhile, its own do not.
+func (c *client) scan(int) error {
+	_, items, err := c.page(nil)
+	if errors.Is(err, errNoMore) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for k, name := range c.names {
+		if n, listed := items[string(name)]; listed && n != int64(c.values[k].sizeBytes) {
+			return fmt.Errorf("%w: %q listed with %d bytes, %d stored", errWrong, name, n, c.values[k].sizeBytes)
+		}
+	}
+	return nil
+}
