@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/qsfs/qsfs/cmd/internal/bytesize"
+	"github.com/qsfs/qsfs/zdb"
 	"github.com/qsfs/qsfs/zdb/transfer"
 )
 
@@ -95,6 +96,9 @@ func (f *exportFlags) run(cmd *cobra.Command) (err error) {
 	r, err := f.export(ctx, c, src, out)
 	if err != nil {
 		out.drop()
+		if errors.Is(err, zdb.ErrCorrupt) {
+			return &failure{exitDamage, err, "--skip-damaged leaves such values out and names them"}
+		}
 		return classify(err)
 	}
 	if err := out.keep(); err != nil {
