@@ -24,7 +24,7 @@ type serveFlags struct {
 	adminFile, sealKeyFile            string
 	protect                           bool
 	mode, sync, hook                  string
-	maxBytes, memory                  bytesize.Value
+	maxBytes, memory, fileBytes       bytesize.Value
 
 	tls server.TLSOptions
 
@@ -51,6 +51,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.mode, "mode", "mixed", "who chooses the keys: user (the client), seq (the server counts), mixed (as NSSET mode says for each namespace)")
 	fl.StringVar(&f.sync, "sync", "group", "when a write is acknowledged: always (after an fsync of its own), group (after an fsync shared with the writes that wait), none (at once)")
 	fl.Var(&f.maxBytes, "maxsize", "most payload in the default namespace and in each new one; 0 for no limit")
+	fl.Var(&f.fileBytes, "file-size", "a data file is ended at this size and the next begun")
 	fl.Var(&f.memory, "memory", "memory to keep to")
 	fl.StringVar(&f.hook, "hook", "", "program that is run when a data file is full, and at other events")
 	fl.StringVar(&f.sealKeyFile, "seal-key-file", "", "file with the key, 32 bytes or 64 hex digits, that seals the passwords of namespaces; by default one in the data directory")
@@ -92,6 +93,7 @@ func (f *serveFlags) logger(w io.Writer, asJSON bool) *slog.Logger {
 // garbage collector has not taken back of them), half for the stores, a quarter for connections.
 const (
 	minMemory          = 64 << 20
+	minFileBytes       = 64 << 10
 	storeBytes         = 16 << 20 // an open store: cache and memtables of its index
 	plainConnBytes     = 96 << 10 // a connection: its read buffer, two stacks, the kernel's view of it aside
 	tlsConnBytes       = 160 << 10
@@ -123,6 +125,8 @@ func (f *serveFlags) check() error {
 		return usage("--max-request is from 1KiB to %d", resp.MaxRequestBytes)
 	case f.idle < 0:
 		return usage("--idle-timeout is not negative")
+	case f.fileBytes < minFileBytes:
+		return usage("--file-size is at least 64KiB")
 	case f.memory < minMemory:
 		return usage("--memory is at least 64MiB")
 	case f.quiet && f.verbose:
@@ -166,7 +170,7 @@ func (f *serveFlags) options(log *slog.Logger) (server.Options, error) {
 		MaxConnections: f.maxConnections, MaxConnectionsPerClient: f.perClient,
 		RequestsPerSecond: f.requestsPerSecond, BytesPerSecond: float64(f.bytesPerSecond),
 		MaxRequestBytes: int64(f.maxRequest), IdleTimeout: f.idle,
-		MemoryBytes: int64(f.memory) / 4, MaxOpenStores: int(max(2, min(64, int64(f.memory)/2/storeBytes))),
+		MemoryBytes: int64(f.memory) / 4, FileBytes: int64(f.fileBytes), MaxOpenStores: int(max(2, min(64, int64(f.memory)/2/storeBytes))),
 		Metrics: f.metrics != "",
 	}
 	switch f.sync {
