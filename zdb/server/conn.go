@@ -66,6 +66,7 @@ const (
 	maxWaitingReplies = 1024
 	maxWaitingBytes   = 4 << 20
 	maxFlushBuffers   = 512
+	minPendingBytes   = 16 << 20
 )
 
 func newConn(s *Server, nc net.Conn, owner *peer) *conn {
@@ -168,17 +169,19 @@ func (c *conn) encoded(b []byte) { c.out.push(reply{head: b}) }
 type replies struct {
 	conn *conn
 
-	mu       sync.Mutex
-	changed  sync.Cond
-	queue    []reply
-	bytes    int
-	writing  bool // somebody writes to the connection
-	pending  int  // writes that the store has not answered
-	ended    bool // nothing is pushed any more
-	broken   bool // the connection takes no more
-	holding  bool // a reply is being pushed in parts
-	held     []reply
-	deadline time.Time
+	mu      sync.Mutex
+	changed sync.Cond
+	queue   []reply
+	bytes   int
+	writing bool // somebody writes to the connection
+	pending int  // writes that the store has not answered, or whose reply is not due yet
+	// pendingBytes is what their requests hold of the budget.
+	pendingBytes int64
+	ended        bool // nothing is pushed any more
+	broken       bool // the connection takes no more
+	holding      bool // a reply is being pushed in parts
+	held         []reply
+	deadline     time.Time
 }
 
 func newReplies(c *conn) *replies {
@@ -191,11 +194,13 @@ func newReplies(c *conn) *replies {
 // it and no further request has arrived yet. It waits while too much is queued.
 func (q *replies) push(r reply) {
 	q.mu.Lock()
-	for !q.broken && (len(q.queue) >= maxWaitingReplies || q.bytes >= maxWaitingBytes) {
+	for !q.broken && (len(q.queue) >= maxWaitingReplies || q.bytes >= maxWaitingBytes ||
+		(r.write != nil && q.pendingBytes >= q.conn.srv.pendingBytes())) {
 		q.changed.Wait()
 	}
 	if r.write != nil {
 		q.pending++
+		q.pendingBytes += r.write.sizeBytes()
 	}
 	if r.write == nil && len(q.queue) == 0 && !q.writing && q.conn.reader.Buffered() == 0 {
 		q.writing = true
@@ -280,9 +285,11 @@ func (q *replies) loop() {
 				broken = q.sendOrDrop(batch[done:i], broken)
 				done = i
 			}
+			sizeBytes := batch[i].write.sizeBytes()
 			q.conn.outcome(&batch[i])
 			q.mu.Lock()
 			q.pending--
+			q.pendingBytes -= sizeBytes
 			q.changed.Broadcast()
 			q.mu.Unlock()
 		}
@@ -373,6 +380,12 @@ func (q *replies) write(bufs net.Buffers) bool {
 	}
 	return true
 }
+
+// pendingBytes bounds the writes of one connection that wait: else one whose client does
+// not read its replies could take all memory there is for requests.
+func (s *Server) pendingBytes() int64 { return max(minPendingBytes, s.opts.MemoryBytes/8) }
+
+func (p *pendingWrite) sizeBytes() int64 { return int64(len(p.write.Key) + len(p.write.Value)) }
 
 // ready says whether the store has answered.
 func (p *pendingWrite) ready() bool { return p.write.Done() }
