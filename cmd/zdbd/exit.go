@@ -57,6 +57,8 @@ func classify(err error) *failure {
 		return &failure{exitInterrupted, errors.New("interrupted"), ""}
 	case errors.Is(err, zdb.ErrLocked):
 		return &failure{exitLocked, err, "another zdbd serves this directory; stop it or choose another one"}
+	case errors.Is(err, zdb.ErrWrongMode):
+		return &failure{exitOther, err, "start with --mode mixed, or choose another --data"}
 	case errors.Is(err, zdb.ErrTooNew):
 		return &failure{exitTooNew, err, "use the zdbd that wrote this data, or a newer one"}
 	case errors.Is(err, transfer.ErrDamaged):

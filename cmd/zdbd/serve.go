@@ -88,6 +88,9 @@ func (f *serveFlags) serve(cmd *cobra.Command) error {
 	if err := r.listen(o.AdminPassword != ""); err != nil {
 		return classify(errors.Join(err, srv.Close(context.Background())))
 	}
+	if err := srv.Ready(ctx); err != nil {
+		return classify(errors.Join(err, srv.Close(context.Background())))
+	}
 	fmt.Fprintf(cmd.OutOrStdout(), "zdbd: ready on %s\n", strings.Join(r.at, ", "))
 	log.Info("ready", "listen", r.at, "took", time.Since(began).Round(time.Millisecond))
 	r.logCertificate("TLS")

@@ -296,6 +296,50 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
+// A client that sends writes without end and reads nothing takes its part of the memory
+// only: others read and write large values meanwhile.
+func TestDeafWriter(t *testing.T) {
+	s, addr := run(t, Options{Sync: SyncNone, MemoryBytes: 128 << 20})
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s")) // it holds less than TCP
+	if err != nil {
+		t.Fatal(err)
+	}
+	go s.Serve(l)
+	nc, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	c, deaf := dial(t, addr), &client{t: t, nc: nc, r: bufio.NewReader(nc)}
+	big := strings.Repeat("x", 8<<20-100)
+	c.want("k", "SET", "k", big[:1<<20])
+	var in bytes.Buffer
+	in.Write(resp.AppendBulk(resp.AppendBulk(resp.AppendArray(nil, 2), "GET"), "k"))
+	for i := range 40 {
+		b := resp.AppendBulk(resp.AppendBulk(resp.AppendArray(nil, 3), "SET"), fmt.Sprint(i))
+		in.Write(resp.AppendBulk(b, big[:4<<20]))
+	}
+	go deaf.nc.Write(in.Bytes()) // as much of it as the server takes
+	start := time.Now()
+	for i := range 5 {
+		c.want(fmt.Sprint("mine", i), "SET", fmt.Sprint("mine", i), big)
+		if got := c.do("GET", fmt.Sprint("mine", i)); got != big {
+			t.Fatalf("got %d bytes", len(got))
+		}
+	}
+	if d := time.Since(start); d > 20*time.Second { // the deaf one is cut after 30 to 60 s
+		t.Fatalf("others waited %v", d)
+	}
+	if got := deaf.reply(); got != big[:1<<20] {
+		t.Fatalf("deaf got %d bytes", len(got))
+	}
+	for i := range 40 {
+		if got := deaf.reply(); got != fmt.Sprint(i) {
+			t.Fatalf("deaf: got %.50q, want %d", got, i)
+		}
+	}
+}
+
 // What a client had sent wholly is answered when the server closes.
 func TestCloseAnswers(t *testing.T) {
 	dir := t.TempDir()

@@ -38,6 +38,8 @@ func TestFullDisk(t *testing.T) {
 
 	disk.freeBytes.Store(1 << 20)
 	c.steps([]step{
+		{"+OK", args("RELOAD", "default")}, // a store asks the disk now and then only
+		{"+OK", args("RELOAD", "seq")},
 		{"-No space left on this namespace", args("SET", "c", "v")},
 		{"-No space left on this namespace", args("SET", "a", "v")},
 		{"nil", args("SET", "a", value)}, // nothing to write

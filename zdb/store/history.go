@@ -61,7 +61,7 @@ func (s *Store) History(ctx context.Context, key, at []byte, alloc func(n int) [
 		case at != nil && errors.Is(err, os.ErrNotExist):
 			return Version{}, fmt.Errorf("%w: compacted away", zdb.ErrBadCursor)
 		}
-		s.noteReadError()
+		s.noteUnread(err)
 		return Version{}, err
 	}
 }

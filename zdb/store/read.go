@@ -69,7 +69,7 @@ func (s *Store) GetInto(ctx context.Context, key []byte, alloc func(n int) []byt
 			continue
 		}
 		if err != nil {
-			s.noteReadError()
+			s.noteUnread(err)
 		}
 		return value, err
 	}

@@ -321,6 +321,13 @@ func (s *Store) Stats() Stats {
 
 func (s *Store) indexDir() string { return s.opts.FS.PathJoin(s.dir, "index") }
 
+// noteUnread counts a read that failed, but not one that its caller gave no memory for.
+func (s *Store) noteUnread(err error) {
+	if !errors.Is(err, zdb.ErrUnavailable) {
+		s.noteReadError()
+	}
+}
+
 func (s *Store) noteReadError()  { s.readErrors.Add(1); s.lastErrorUnix.Store(s.opts.Now().Unix()) }
 func (s *Store) noteWriteError() { s.writeErrors.Add(1); s.lastErrorUnix.Store(s.opts.Now().Unix()) }
 

@@ -299,3 +299,26 @@ func TestCancel(t *testing.T) {
 		t.Fatalf("%d entries", n)
 	}
 }
+
+// A reader that gets no memory for a value is told so, and it is no fault of the disk.
+func TestNoMemoryIsNoReadError(t *testing.T) {
+	s, err := Open(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx := t.Context()
+	if err := s.Set(ctx, []byte("k"), []byte("value")); err != nil {
+		t.Fatal(err)
+	}
+	none := func(int) []byte { return nil }
+	if _, err := s.GetInto(ctx, []byte("k"), none); !errors.Is(err, zdb.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	if _, err := s.History(ctx, []byte("k"), nil, none); !errors.Is(err, zdb.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	if n := s.Stats().ReadErrors; n != 0 {
+		t.Fatalf("%d read errors", n)
+	}
+}
