@@ -31,7 +31,7 @@ func empty(t *testing.T, dir string) {
 
 // Each program is started on both networks, restarted on its data, measured and taken away.
 func TestPrograms(t *testing.T) {
-	ours, err := Ours(context.Background(), "", t.TempDir(), "--memory", "64MiB")
+	ours, err := Ours(context.Background(), "", t.TempDir(), "--memory", "128MiB")
 	if err != nil {
 		t.Fatal(err)
 	}

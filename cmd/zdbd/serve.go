@@ -22,6 +22,8 @@ import (
 	"github.com/qsfs/qsfs/zdb/server"
 )
 
+const gcPercent = 400
+
 // drainTimeout is how long replies under way may take after SIGTERM.
 const drainTimeout = 10 * time.Second
 
@@ -69,6 +71,10 @@ func (f *serveFlags) serve(cmd *cobra.Command) error {
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(f.goMemory())
+	}
+	if os.Getenv("GOGC") == "" {
+		// Little is alive and the limit rules: to collect at twice of little is work for nothing.
+		debug.SetGCPercent(gcPercent)
 	}
 	// Signals are listened for before anything is opened: none is lost, none kills half-way.
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)

@@ -27,7 +27,9 @@
 // are handed to the store; the requests of the pipeline behind them are taken as far as they
 // have arrived, so that its writes share an fdatasync, and then all is committed and
 // answered at once. Where much is to be committed, that goes on while more is received. Any
-// command but SET and DEL waits for the writes ahead of it.
+// command but SET and DEL waits for the writes ahead of it. WAIT does not stop the
+// pipeline: its reply comes between two others when another session has run the
+// command in the same namespace, well or not, or when the time is over.
 //
 // # Hooks
 //
