@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/qsfs/qsfs/zdb"
+	"github.com/qsfs/qsfs/zdb/endpoint"
+	"github.com/qsfs/qsfs/zdb/transfer"
 )
 
 // Exit codes, the same for all programs of qsfs.
@@ -59,6 +61,16 @@ func classify(err error) *failure {
 		return &failure{exitOther, err, "start with --mode mixed, or choose another --data"}
 	case errors.Is(err, zdb.ErrTooNew):
 		return &failure{exitTooNew, err, "use the zdbd that wrote this data, or a newer one"}
+	case errors.Is(err, transfer.ErrDamaged):
+		return &failure{exitDamage, err, "what came before is stored and good; export again"}
+	case errors.Is(err, transfer.ErrOtherData):
+		return &failure{exitOther, err, "import into an empty namespace, or give the values other ids with --new-ids"}
+	case errors.Is(err, endpoint.ErrInvalid):
+		return &failure{exitUsage, err, ""}
+	case errors.Is(err, endpoint.ErrPermissions):
+		return &failure{exitNotPermitted, err, "a password file must belong to you and be readable by you alone: chmod 600"}
+	case errors.Is(err, zdb.ErrAccessDenied):
+		return &failure{exitNotPermitted, err, "give the namespace's password with ?password-file=PATH in the URL, the admin's with --admin-file"}
 	case errors.Is(err, zdb.ErrCorrupt):
 		return &failure{exitDamage, err, "nothing was changed; restore the named file, or start with an empty --data and let the data be repaired from other nodes"}
 	case errors.Is(err, zdb.ErrNoSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

@@ -51,7 +51,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.mode, "mode", "mixed", "who chooses the keys: user (the client), seq (the server counts), mixed (as NSSET mode says for each namespace)")
 	fl.StringVar(&f.sync, "sync", "group", "when a write is acknowledged: always (after an fsync of its own), group (after an fsync shared with the writes that wait), none (at once)")
 	fl.Var(&f.maxBytes, "maxsize", "most payload in the default namespace and in each new one; 0 for no limit")
-	fl.Var(&f.memory, "memory", "memory to keep to")
+	fl.Var(&f.memory, "memory", "memory to keep to, at least 128MiB")
 	fl.StringVar(&f.hook, "hook", "", "program that is run when a data file is full, and at other events")
 	fl.StringVar(&f.sealKeyFile, "seal-key-file", "", "file with the key, 32 bytes or 64 hex digits, that seals the passwords of namespaces; by default one in the data directory")
 
@@ -91,8 +91,10 @@ func (f *serveFlags) logger(w io.Writer, asJSON bool) *slog.Logger {
 // What of --memory goes where. A quarter is for requests and replies in flight (and what the
 // garbage collector has not taken back of them), half for the stores, a quarter for connections.
 const (
-	minMemory          = 64 << 20
-	storeBytes         = 16 << 20 // an open store: cache and memtables of its index
+	minMemory          = 128 << 20
+	programBytes       = 16 << 20 // the program itself, which Go's memory limit does not count
+	storeBytes         = 16 << 20 // an open store: cache and memtables of its index, and what it takes for a while
+	storeOffHeapBytes  = 6 << 20  // of these, what the index takes outside of Go's heap (when built with cgo)
 	plainConnBytes     = 96 << 10 // a connection: its read buffer, two stacks, the kernel's view of it aside
 	tlsConnBytes       = 160 << 10
 	defaultConnections = 1024
@@ -124,7 +126,7 @@ func (f *serveFlags) check() error {
 	case f.idle < 0:
 		return usage("--idle-timeout is not negative")
 	case f.memory < minMemory:
-		return usage("--memory is at least 64MiB")
+		return usage("--memory is at least 128MiB")
 	case f.quiet && f.verbose:
 		return usage("--quiet and --verbose exclude each other")
 	case f.metricsPublic && f.metrics == "":
@@ -143,6 +145,13 @@ func (f *serveFlags) check() error {
 		f.maxConnections = min(fits, defaultConnections)
 	}
 	return nil
+}
+
+func (f *serveFlags) openStores() int { return int(max(2, min(64, int64(f.memory)/2/storeBytes))) }
+
+// goMemory is the limit for Go's runtime, so that the process keeps to --memory.
+func (f *serveFlags) goMemory() int64 {
+	return int64(f.memory) - programBytes - int64(f.openStores())*storeOffHeapBytes
 }
 
 func (f *serveFlags) connectionsThatFit() int {
@@ -166,7 +175,7 @@ func (f *serveFlags) options(log *slog.Logger) (server.Options, error) {
 		MaxConnections: f.maxConnections, MaxConnectionsPerClient: f.perClient,
 		RequestsPerSecond: f.requestsPerSecond, BytesPerSecond: float64(f.bytesPerSecond),
 		MaxRequestBytes: int64(f.maxRequest), IdleTimeout: f.idle,
-		MemoryBytes: int64(f.memory) / 4, MaxOpenStores: int(max(2, min(64, int64(f.memory)/2/storeBytes))),
+		MemoryBytes: int64(f.memory) / 4, MaxOpenStores: f.openStores(),
 		Metrics: f.metrics != "",
 	}
 	switch f.sync {

@@ -33,6 +33,6 @@ func newRoot() *cobra.Command {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.PersistentFlags().Bool("json", false, "write logs and errors as JSON lines, results as one JSON object")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newCheck(), newCompact(), newVersion())
+	root.AddCommand(newCheck(), newCompact(), newExport(), newImport(), newVersion())
 	return root
 }

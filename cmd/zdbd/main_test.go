@@ -23,6 +23,7 @@ func TestScripts(t *testing.T) {
 		"waitsocket": waitSocket,
 		"ask":        askServer,
 		"flip":       flipByte,
+		"cut":        cutFile,
 	}})
 }
 
@@ -41,7 +42,7 @@ func waitSocket(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // askServer sends a command to a server's unix socket and writes the reply to stdout: ask
-// SOCKET COMMAND ARGUMENT... An argument x*N is x N times; SELECT comes first with -ns NAME.
+// SOCKET COMMAND ARGUMENT... In arguments x*N is x N times, and \xHH a byte; SELECT comes first with -ns NAME.
 func askServer(ts *testscript.TestScript, neg bool, args []string) {
 	nc, err := net.Dial("unix", ts.MkAbs(args[0]))
 	ts.Check(err)
@@ -60,6 +61,10 @@ func askServer(ts *testscript.TestScript, neg bool, args []string) {
 			n, err := strconv.Atoi(times)
 			ts.Check(err)
 			args[i] = strings.Repeat(text, n)
+		} else if strings.Contains(a, `\x`) {
+			text, err := strconv.Unquote(`"` + a + `"`)
+			ts.Check(err)
+			args[i] = text
 		}
 	}
 	reply, null, err := ask(nc, r, args...)
@@ -85,4 +90,13 @@ func flipByte(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	b[at] ^= 1
 	ts.Check(os.WriteFile(path, b, 0o600))
+}
+
+// cutFile copies the beginning of a file: cut FROM TO BYTES.
+func cutFile(ts *testscript.TestScript, _ bool, args []string) {
+	b, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	n, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), b[:n], 0o600))
 }

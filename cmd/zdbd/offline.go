@@ -75,3 +75,8 @@ func (p *place) used() bool {
 func (p *place) open(log *slog.Logger) (*store.Store, error) {
 	return store.Open(p.dir, store.Options{Log: log, Sequential: p.sequential, MaxBytes: p.maxBytes})
 }
+
+// openUnsynced is open for an import, which makes all durable at its end.
+func (p *place) openUnsynced(log *slog.Logger) (*store.Store, error) {
+	return store.Open(p.dir, store.Options{Log: log, Sequential: p.sequential, MaxBytes: p.maxBytes, NoSync: true})
+}

@@ -137,6 +137,9 @@ func TestTLSProcess(t *testing.T) {
 	}
 	metrics := o.line(t, "metrics")["listen"].(string)
 	o.line(t, "ready")
+	if got := o.line(t, "TLS")["tls_pin"]; got != endpoint.Pin(first) {
+		t.Errorf("pin %v", got)
+	}
 	var secure, plain string
 	if _, err := fmt.Sscanf(strings.ReplaceAll(o.ready, ",", ""), "zdbd: ready on tls %s tcp %s", &secure, &plain); err != nil {
 		t.Fatalf("%q: %v", o.ready, err)

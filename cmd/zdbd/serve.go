@@ -17,6 +17,7 @@ import (
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"github.com/qsfs/qsfs/zdb/endpoint"
 	"github.com/qsfs/qsfs/zdb/resp"
 	"github.com/qsfs/qsfs/zdb/server"
 )
@@ -67,7 +68,7 @@ func (f *serveFlags) serve(cmd *cobra.Command) error {
 		}
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(int64(f.memory))
+		debug.SetMemoryLimit(f.goMemory())
 	}
 	// Signals are listened for before anything is opened: none is lost, none kills half-way.
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
@@ -92,6 +93,7 @@ func (f *serveFlags) serve(cmd *cobra.Command) error {
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "zdbd: ready on %s\n", strings.Join(r.at, ", "))
 	log.Info("ready", "listen", r.at, "took", time.Since(began).Round(time.Millisecond))
+	r.logCertificate("TLS")
 	notify(log, systemd.SdNotifyReady)
 	background, endBackground := context.WithCancel(context.Background())
 	defer endBackground()
@@ -185,9 +187,17 @@ func (r *running) reload() {
 	if err := r.tls.Reload(); err != nil {
 		r.log.Error("TLS files not taken, those before stay in use", "err", err)
 	} else {
-		r.log.Info("TLS files read again", "valid_until", r.tls.Certificate().NotAfter)
+		r.logCertificate("TLS files read again")
 	}
 	notify(r.log, systemd.SdNotifyReady)
+}
+
+// logCertificate says what clients see, with the pin that a node's URL can have.
+func (r *running) logCertificate(message string) {
+	if r.tls != nil {
+		cert := r.tls.Certificate()
+		r.log.Info(message, "tls_pin", endpoint.Pin(cert), "valid_until", cert.NotAfter)
+	}
 }
 
 func (r *running) endMonitor(ctx context.Context) error {

@@ -118,7 +118,7 @@ func (c *Client) introduce(s *session) error {
 	if err != nil {
 		return fmt.Errorf("select namespace %q: %w", c.target.Namespace, err)
 	}
-	if first {
+	if first && !c.options.AnyMode {
 		return s.checkMode(c.target.Namespace)
 	}
 	return nil

@@ -27,7 +27,7 @@ func waitStories() []story {
 		}},
 		{name: "WAIT in vain", rows: []row{
 			q("WAIT", "SET", "100").via("waiting").is(fails(zdb.TextTimeout)),
-			q("WAIT", "SET", "200").via("waiting").is(""),
+			q("WAIT", "SET", "2000").via("waiting").is(""),
 			q("PING").via("waiting").is(status("PONG")),
 			q("SET", "a", "1").via("outside").is(bulk("a")), // in another namespace
 			q("SET", "a", "1").via("waiting").is(bulk("a")), // its own

@@ -28,6 +28,8 @@ type OpenOptions struct {
 	RequestTimeout time.Duration // 0 means 10s
 	Log            *slog.Logger  // nil means no log
 	Password       string        // of the namespace; empty means that of the password file
+	AdminPassword  string        // of the server; empty unless administration is wanted
+	AnyMode        bool          // a sequential namespace is no error
 
 	// AllowDown lets Open succeed for a node that can't be reached now. Its calls fail
 	// at once with zdb.ErrUnavailable, and it is tried again until it is there.
@@ -50,7 +52,7 @@ func Open(ctx context.Context, e Endpoint, o OpenOptions) (Conn, error) {
 }
 
 func openServer(ctx context.Context, e Endpoint, o OpenOptions) (Conn, error) {
-	target := client.Target{Network: "tcp", Address: e.Address, Namespace: e.Namespace, Password: o.Password}
+	target := client.Target{Network: "tcp", Address: e.Address, Namespace: e.Namespace, Password: o.Password, AdminPassword: o.AdminPassword}
 	if target.Password == "" && e.PasswordFile != "" {
 		password, err := readPassword(e.PasswordFile)
 		if err != nil {
@@ -74,6 +76,7 @@ func openServer(ctx context.Context, e Endpoint, o OpenOptions) (Conn, error) {
 		CreateNamespace:    !o.NoCreate,
 		AllowPlainPassword: o.AllowPlainPassword,
 		AllowDown:          o.AllowDown,
+		AnyMode:            o.AnyMode,
 		Log:                o.Log,
 	})
 	if err != nil {

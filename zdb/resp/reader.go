@@ -6,23 +6,40 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/qsfs/qsfs/zdb"
 )
 
 // Request is one command with its arguments. Release it when nothing refers to
-// the arguments any more.
+// the arguments any more; of several copies, one.
 type Request struct {
 	Args [][]byte
-	mem  []Buffer
+	room *room
 }
+
+// room is what a request is kept in. Short arguments are in small, as far as they fit; the
+// others have memory of the budget.
+type room struct {
+	args  [8][]byte
+	small [2 * smallBytes]byte
+	mem   []Buffer
+}
+
+var rooms = sync.Pool{New: func() any { return new(room) }}
 
 // Release gives the memory of the arguments back.
 func (r *Request) Release() {
-	for i := range r.mem {
-		r.mem[i].Release()
+	if r.room == nil {
+		return
 	}
+	for i := range r.room.mem {
+		r.room.mem[i].Release()
+	}
+	clear(r.room.args[:])
+	r.room.mem = r.room.mem[:0]
+	rooms.Put(r.room)
 	*r = Request{}
 }
 
@@ -49,8 +66,7 @@ type Reader struct {
 	start, end int
 	received   int64
 
-	// Arguments up to smallBytes share one block a request; args is reused.
-	deadline bool
+	deadline time.Time // zero: none is set
 }
 
 const smallBytes = 512
@@ -110,8 +126,9 @@ func (r *Reader) Next(ctx context.Context) (req Request, err error) {
 	case count > zdb.MaxArguments:
 		return req, &ProtocolError{zdb.TextTooManyArguments}
 	}
-	req.Args = make([][]byte, 0, min(count, 16))
-	var small []byte // block for short arguments
+	req.room = rooms.Get().(*room)
+	req.Args = req.room.args[:0]
+	small := req.room.small[:0]
 	total := int64(0)
 	for range count {
 		n, err := r.argumentLength()
@@ -122,27 +139,20 @@ func (r *Reader) Next(ctx context.Context) (req Request, err error) {
 			return req, &ProtocolError{zdb.TextPayloadTooBig}
 		}
 		var arg []byte
-		if n <= smallBytes {
-			if cap(small)-len(small) < int(n) {
-				// The first block is plain memory; a request of more than one takes
-				// the others from the budget.
-				small = make([]byte, 0, 2*smallBytes)
-				if len(req.Args) > 2 {
-					b, err := r.memory(ctx, &req, 16*smallBytes)
-					if err != nil {
-						return req, err
-					}
-					small = b[:0]
-				}
-			}
-			small = small[:len(small)+int(n)]
-			arg = small[len(small)-int(n) : len(small) : len(small)]
-		} else {
-			b, err := r.memory(ctx, &req, int(n))
-			if err != nil {
+		switch fits := n <= smallBytes; {
+		case fits && cap(small)-len(small) < int(n):
+			if small, err = r.memory(ctx, &req, 16*smallBytes); err != nil {
 				return req, err
 			}
-			arg = b
+			small = small[:0]
+			fallthrough
+		case fits:
+			small = small[:len(small)+int(n)]
+			arg = small[len(small)-int(n) : len(small) : len(small)]
+		default:
+			if arg, err = r.memory(ctx, &req, int(n)); err != nil {
+				return req, err
+			}
 		}
 		if err := r.full(arg); err != nil {
 			return req, err
@@ -158,7 +168,7 @@ func (r *Reader) Next(ctx context.Context) (req Request, err error) {
 // memory takes n bytes of the budget for a request. Who has some already waits for
 // more within the timeout only, so that no circle of waiters lasts.
 func (r *Reader) memory(ctx context.Context, req *Request, n int) ([]byte, error) {
-	if len(req.mem) > 0 {
+	if len(req.room.mem) > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, r.opts.Timeout)
 		defer cancel()
@@ -167,7 +177,7 @@ func (r *Reader) memory(ctx context.Context, req *Request, n int) ([]byte, error
 	if err != nil {
 		return nil, fmt.Errorf("memory for a request: %w", err)
 	}
-	req.mem = append(req.mem, b)
+	req.room.mem = append(req.room.mem, b)
 	return b.Bytes, nil
 }
 
@@ -288,15 +298,8 @@ func (r *Reader) fill(timeout time.Duration) error {
 }
 
 func (r *Reader) read(p []byte, timeout time.Duration) (int, error) {
-	if timeout > 0 || r.deadline {
-		var at time.Time
-		if timeout > 0 {
-			at = time.Now().Add(timeout)
-		}
-		if err := r.src.SetReadDeadline(at); err != nil {
-			return 0, err
-		}
-		r.deadline = timeout > 0
+	if err := r.limit(timeout); err != nil {
+		return 0, err
 	}
 	for range 100 {
 		n, err := r.src.Read(p)
@@ -304,9 +307,36 @@ func (r *Reader) read(p []byte, timeout time.Duration) (int, error) {
 		if n > 0 {
 			return n, nil
 		}
+		if timeout == 0 && errors.Is(err, os.ErrDeadlineExceeded) && !r.deadline.IsZero() && !time.Now().Before(r.deadline) {
+			// Only the limit inside of an earlier request has passed.
+			r.deadline = time.Time{}
+			if err := r.src.SetReadDeadline(r.deadline); err != nil {
+				return 0, err
+			}
+			continue
+		}
 		if err != nil {
 			return 0, err
 		}
 	}
 	return 0, io.ErrNoProgress
+}
+
+// limit sees to it that a read ends: after timeout between two requests, after once to twice
+// that inside of one. A deadline that is far enough away stays, because setting one costs
+// more than a small read.
+func (r *Reader) limit(timeout time.Duration) error {
+	if timeout == 0 {
+		return nil
+	}
+	now := time.Now()
+	if timeout != r.opts.IdleTimeout {
+		left := r.deadline.Sub(now)
+		if left >= timeout && left <= 2*timeout {
+			return nil
+		}
+		timeout *= 2
+	}
+	r.deadline = now.Add(timeout)
+	return r.src.SetReadDeadline(r.deadline)
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"strings"
 
 	"github.com/qsfs/qsfs/zdb"
 	"github.com/qsfs/qsfs/zdb/resp"
@@ -15,6 +14,7 @@ type command struct {
 	run   func(c *conn, req *resp.Request) error
 	exact int
 	admin bool
+	name  string
 	index int // its place in measures
 }
 
@@ -46,6 +46,22 @@ func init() {
 	numberCommands()
 }
 
+// commandOf finds a command; upper and lower case are the same.
+func commandOf(given []byte) (command, bool) {
+	var upper [maxCommandBytes]byte
+	if len(given) > len(upper) {
+		return command{}, false
+	}
+	for i, b := range given {
+		if 'a' <= b && b <= 'z' {
+			b -= 'a' - 'A'
+		}
+		upper[i] = b
+	}
+	cmd, ok := commands[string(upper[:len(given)])]
+	return cmd, ok
+}
+
 // execute runs one request; an error ends the session behind the replies so far. It
 // sees to it that the request is released.
 func (c *conn) execute(req *resp.Request) error {
@@ -54,9 +70,7 @@ func (c *conn) execute(req *resp.Request) error {
 		c.fail(zdb.TextNamespaceGone)
 		return errHangUp
 	}
-	given := req.Args[0]
-	name := strings.ToUpper(string(given[:min(len(given), maxCommandBytes+1)]))
-	cmd, ok := commands[name]
+	cmd, ok := commandOf(req.Args[0])
 	if !ok {
 		req.Release()
 		c.srv.stats.failed.Add(1)
@@ -64,7 +78,7 @@ func (c *conn) execute(req *resp.Request) error {
 		return nil
 	}
 	c.srv.stats.executed.Add(1)
-	c.command, c.submitted = name, false
+	c.command, c.submitted = cmd.name, false
 	c.watch = c.srv.measures.start(cmd.index)
 	var err error
 	if (!cmd.admin || c.isAdmin()) && (cmd.exact == 0 || c.argumentsGood(req, cmd.exact, false)) {
@@ -73,7 +87,7 @@ func (c *conn) execute(req *resp.Request) error {
 	c.watch.stop()
 	req.Release()
 	if !c.submitted { // else it is said when the store has done it
-		c.srv.waits.ran(c, c.ns, name)
+		c.srv.waits.ran(c, c.ns, cmd.name)
 	}
 	return err
 }

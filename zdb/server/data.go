@@ -86,15 +86,17 @@ func (c *conn) submit(req *resp.Request, w *store.Write) error {
 		}
 		return c.noStore(err)
 	}
-	p := &pendingWrite{ns: c.ns, command: c.command, request: *req, watch: c.watch}
+	p := c.out.spareWrite()
+	p.ns, p.command, p.request, p.watch = c.ns, c.command, *req, c.watch
 	p.write.Key, p.write.Value, p.write.Delete = w.Key, w.Value, w.Delete
 	p.write.UnixTime, p.write.WriteOnce = w.UnixTime, w.WriteOnce
 	err = st.Submit(c.ctx, &p.write)
 	c.srv.spaces.release(c.ns)
 	switch {
+	case err == nil:
 	case errors.Is(err, zdb.ErrClosed), c.ctx.Err() != nil:
 		return errHangUp // the server closes
-	case err != nil:
+	default:
 		c.out.settle()
 		c.fail(c.writeErrorText(err, w.Delete))
 		return nil
@@ -123,9 +125,9 @@ func (c *conn) outcome(r *reply) {
 		r.head = resp.AppendError(nil, text)
 	}
 	p.watch.stop()
-	p.request.Release()
-	r.write = nil
 	c.srv.waits.ran(c, p.ns, p.command)
+	c.out.release(p)
+	r.write = nil
 }
 
 func (c *conn) writeErrorText(err error, del bool) string {

@@ -169,6 +169,7 @@ func (c *conn) pace(receivedBytes int64) {
 		return
 	}
 	c.srv.measures.paced()
+	c.out.flush()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {

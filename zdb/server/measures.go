@@ -31,12 +31,12 @@ var latencyBuckets = []float64{25e-6, 100e-6, 250e-6, 1e-3, 2.5e-3, 10e-3, 25e-3
 // commandNames is in the order of command.index.
 var commandNames []string
 
-// numberCommands gives each command its index.
+// numberCommands gives each command its name and its index.
 func numberCommands() {
 	commandNames = slices.Sorted(maps.Keys(commands))
 	for i, name := range commandNames {
 		cmd := commands[name]
-		cmd.index = i
+		cmd.name, cmd.index = name, i
 		commands[name] = cmd
 	}
 }

@@ -74,7 +74,7 @@ func (n *namespaces) switchMode(ns *namespace, value string) (text string, err e
 		if err != nil {
 			return err
 		}
-		if figures := st.Stats(); figures.NextSequence > 1 || figures.DataFiles > 1 {
+		if figures := st.Stats(); figures.NextSequence > 1 || figures.DataFile > 1 {
 			text = zdb.TextModeInUse
 			return nil
 		}

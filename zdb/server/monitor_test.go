@@ -162,3 +162,11 @@ func TestMeasuresAllocate(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// What measuring adds to a request.
+func BenchmarkMeasure(b *testing.B) {
+	m := newMeasures()
+	for b.Loop() {
+		m.start(3).stop()
+	}
+}

@@ -63,7 +63,8 @@ type Options struct {
 	InstanceID  string        // what hooks know this server by: tcp://HOST:PORT or unix://PATH
 	HookTimeout time.Duration // a hook is killed after this; 0 means 10 minutes. "ready" and "close" are waited for a minute at most
 
-	fs vfs.FS // of the stores, for tests
+	fs  vfs.FS           // of the stores, for tests
+	now func() time.Time // of the stores, for tests
 }
 
 // Server serves the namespaces of one data directory.

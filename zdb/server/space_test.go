@@ -4,6 +4,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -24,7 +25,10 @@ func TestFullDisk(t *testing.T) {
 	disk := &smallDisk{FS: vfs.Default}
 	disk.freeBytes.Store(1 << 30)
 	dir := t.TempDir()
-	s, addr := run(t, Options{DataDir: dir, fs: disk})
+	// The disk is asked for its room now and then: each look at the clock is two seconds later.
+	var seconds atomic.Int64
+	now := func() time.Time { return time.Unix(1_700_000_000+seconds.Add(2), 0) }
+	s, addr := run(t, Options{DataDir: dir, fs: disk, now: now})
 	c := dial(t, addr)
 	c.want("+OK", "NSNEW", "seq")
 	c.want("+OK", "NSSET", "seq", "mode", "seq")
@@ -50,7 +54,7 @@ func TestFullDisk(t *testing.T) {
 	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_, addr = run(t, Options{DataDir: dir, fs: disk}) // it starts on a full disk
+	_, addr = run(t, Options{DataDir: dir, fs: disk, now: now}) // it starts on a full disk
 	c = dial(t, addr)
 	c.want("-No space left on this namespace", "SET", "c", "v")
 	c.want(value, "GET", "a")

@@ -2,7 +2,6 @@ package server
 
 import (
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,8 +46,8 @@ func (c *conn) wait(req *resp.Request) error {
 		c.fail(zdb.TextInvalidArguments)
 		return nil
 	}
-	name := strings.ToUpper(string(req.Args[1][:min(len(req.Args[1]), maxCommandBytes+1)]))
-	if _, ok := commands[name]; !ok {
+	cmd, ok := commandOf(req.Args[1])
+	if !ok {
 		c.fail(zdb.TextUnknownWatch)
 		return nil
 	}
@@ -61,7 +60,7 @@ func (c *conn) wait(req *resp.Request) error {
 			return nil
 		}
 	}
-	c.srv.waits.begin(c, name, limit)
+	c.srv.waits.begin(c, cmd.name, limit)
 	return nil
 }
 

@@ -166,10 +166,9 @@ func (q *queue) take(dst []*Write, maxWrites int) []*Write {
 // Submit queues a change; it may wait for a place in the queue. The order of two
 // changes is the order of their Submit calls. Wait has to follow.
 func (s *Store) Submit(ctx context.Context, w *Write) error {
+	w.newID = len(w.Key) == 0 && s.opts.Sequential && !w.Delete
 	switch {
-	case w.run != nil:
-	case len(w.Key) == 0 && s.opts.Sequential && !w.Delete:
-		w.newID = true
+	case w.run != nil, w.newID:
 	case len(w.Key) == 0:
 		return zdb.ErrKeyEmpty
 	case len(w.Key) > zdb.MaxKeyBytes:

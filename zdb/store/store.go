@@ -304,6 +304,8 @@ func (s *Store) Stats() Stats {
 	running, reclaimed := s.compactor.figures()
 	st.Compacting, st.Compactions, st.ReclaimedBytes = running, int64(reclaimed.Files), reclaimed.Bytes
 	st.DataFiles, st.DataBytes, st.DeadBytes = s.space.totals()
+	active := fileID(s.highest.Load())
+	st.DataFile, st.DataOffset, st.DataActive = uint32(active), s.space.end(active), s.files.path(active)
 	s.indexMu.RLock()
 	defer s.indexMu.RUnlock()
 	if s.ix == nil {
@@ -311,9 +313,7 @@ func (s *Store) Stats() Stats {
 	}
 	st.IndexBytes = s.ix.sizeBytes()
 	if m, ok, err := s.ix.meta(); ok && err == nil {
-		st.DataFile, st.DataOffset, st.NextSequence = uint32(m.Reached.File), int64(m.Reached.Offset), m.NextSequence
-		st.NextID = m.NextSequence - 1
-		st.DataActive = s.files.path(m.Reached.File)
+		st.NextSequence, st.NextID = m.NextSequence, m.NextSequence-1
 		st.IndexCurrent = s.indexDir()
 	}
 	return st

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -102,32 +103,33 @@ func (m *importer) userKeys(ctx context.Context) error {
 			return nil
 		})
 	}
-	group.Go(func() error {
-		defer func() {
-			for _, q := range queues {
-				close(q)
-			}
-		}()
-		seed := maphash.MakeSeed()
-		for {
-			r, err := m.t.Next()
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			if err := memory.Acquire(ctx, weight(&r)); err != nil {
-				return err
-			}
-			select {
-			case queues[maphash.Bytes(seed, r.Key)%writers] <- r:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+	err := m.feed(ctx, memory, &queues)
+	for _, q := range queues {
+		close(q) // what was read is still written, whatever follows in the stream
+	}
+	return cmp.Or(group.Wait(), err)
+}
+
+// feed reads the stream and hands each record to the writer of its key.
+func (m *importer) feed(ctx context.Context, memory *semaphore.Weighted, queues *[writers]chan Record) error {
+	seed := maphash.MakeSeed()
+	for {
+		r, err := m.t.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
 		}
-	})
-	return group.Wait()
+		if err != nil {
+			return err
+		}
+		if err := memory.Acquire(ctx, weight(&r)); err != nil {
+			return err
+		}
+		select {
+		case queues[maphash.Bytes(seed, r.Key)%writers] <- r:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func weight(r *Record) int64 {
