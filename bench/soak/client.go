@@ -46,20 +46,21 @@ var verbs = [...]struct {
 	name   string
 	weight int
 	do     func(c *client, k int) error
+	writes bool // left out when no more may be written
 }{
-	{"SET", 28, (*client).set},
-	{"GET", 32, (*client).get},
-	{"MGET", 4, (*client).mget},
-	{"EXISTS", 8, (*client).exists},
-	{"LENGTH", 6, (*client).length},
-	{"CHECK", 4, (*client).check},
-	{"KEYTIME", 3, (*client).keytime},
-	{"DEL", 8, (*client).del},
-	{"SCAN", 3, (*client).scan},
-	{"DBSIZE", 1, (*client).dbsize},
-	{"NSINFO", 1, (*client).nsinfo},
-	{"PING", 1, (*client).ping},
-	{"reconnect", 1, (*client).reconnect},
+	{"SET", 28, (*client).set, true},
+	{"GET", 32, (*client).get, false},
+	{"MGET", 4, (*client).mget, false},
+	{"EXISTS", 8, (*client).exists, false},
+	{"LENGTH", 6, (*client).length, false},
+	{"CHECK", 4, (*client).check, false},
+	{"KEYTIME", 3, (*client).keytime, false},
+	{"DEL", 8, (*client).del, true},
+	{"SCAN", 3, (*client).scan, false},
+	{"DBSIZE", 1, (*client).dbsize, false},
+	{"NSINFO", 1, (*client).nsinfo, false},
+	{"PING", 1, (*client).ping, false},
+	{"reconnect", 1, (*client).reconnect, false},
 }
 
 func newClient(sh *shared, id int, sp space, seed uint64) *client {
@@ -90,6 +91,9 @@ func (c *client) run(ctx context.Context) (err error) {
 		i := 0
 		for ; n >= verbs[i].weight; i++ {
 			n -= verbs[i].weight
+		}
+		if verbs[i].writes && c.left.Load() < 0 {
+			continue
 		}
 		k := c.rng.IntN(c.keys)
 		start := time.Now()
@@ -137,9 +141,7 @@ func (c *client) request(verb string, k int) error {
 
 func (c *client) set(k int) error {
 	v := value{client: c.id, version: c.versions + 1, sizeBytes: randomSize(c.rng, c.maxValueBytes)}
-	if c.left.Add(-int64(v.sizeBytes)) < 0 {
-		return c.get(k)
-	}
+	c.left.Add(-int64(v.sizeBytes))
 	c.versions++
 	stamp, body := c.pool.parts(v)
 	name, isNew := c.names[k], c.space.sequential && c.values[k].version == 0
@@ -240,9 +242,6 @@ func (c *client) keytime(k int) error {
 }
 
 func (c *client) del(k int) error {
-	if c.left.Load() < 0 {
-		return c.get(k) // or all would be deleted in the end
-	}
 	if err := c.request("DEL", k); err != nil {
 		return err
 	}

@@ -90,7 +90,7 @@ func TestInterrupted(t *testing.T) {
 
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{"--network", "udp"}, {"--sync", "always"}, {"--clients", "0"}, {"--for", "0s"}, {"--sequential", "5"}, {"--max-value", "99"},
+		{"--network", "udp"}, {"--sync", "always"}, {"--clients", "0"}, {"--for", "0s"}, {"--sequential", "5"}, {"--namespaces", "1", "--sequential", "2"}, {"--max-value", "99"},
 		{"--max-value", "4000000"}, {"--nosuch"}, {"extra"},
 	} {
 		if code, _, stderr := call(context.Background(), args...); code != exitUsage || !strings.Contains(stderr, "hint") {

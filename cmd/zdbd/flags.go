@@ -24,7 +24,7 @@ type serveFlags struct {
 	adminFile, sealKeyFile            string
 	protect                           bool
 	mode, sync, hook                  string
-	maxBytes, memory                  bytesize.Value
+	maxBytes, memory, fileBytes       bytesize.Value
 
 	tls server.TLSOptions
 
@@ -51,6 +51,7 @@ func (f *serveFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.mode, "mode", "mixed", "who chooses the keys: user (the client), seq (the server counts), mixed (as NSSET mode says for each namespace)")
 	fl.StringVar(&f.sync, "sync", "group", "when a write is acknowledged: always (after an fsync of its own), group (after an fsync shared with the writes that wait), none (at once)")
 	fl.Var(&f.maxBytes, "maxsize", "most payload in the default namespace and in each new one; 0 for no limit")
+	fl.Var(&f.fileBytes, "file-size", "a data file is ended at this size, or before while there is little data, and the next begun")
 	fl.Var(&f.memory, "memory", "memory to keep to, at least 128MiB")
 	fl.StringVar(&f.hook, "hook", "", "program that is run when a data file is full, and at other events")
 	fl.StringVar(&f.sealKeyFile, "seal-key-file", "", "file with the key, 32 bytes or 64 hex digits, that seals the passwords of namespaces; by default one in the data directory")
@@ -92,6 +93,7 @@ func (f *serveFlags) logger(w io.Writer, asJSON bool) *slog.Logger {
 // garbage collector has not taken back of them), half for the stores, a quarter for connections.
 const (
 	minMemory          = 128 << 20
+	minFileBytes       = 64 << 10
 	programBytes       = 16 << 20 // the program itself, which Go's memory limit does not count
 	storeBytes         = 16 << 20 // an open store: cache and memtables of its index, and what it takes for a while
 	storeOffHeapBytes  = 6 << 20  // of these, what the index takes outside of Go's heap (when built with cgo)
@@ -125,6 +127,8 @@ func (f *serveFlags) check() error {
 		return usage("--max-request is from 1KiB to %d", resp.MaxRequestBytes)
 	case f.idle < 0:
 		return usage("--idle-timeout is not negative")
+	case f.fileBytes < minFileBytes:
+		return usage("--file-size is at least 64KiB")
 	case f.memory < minMemory:
 		return usage("--memory is at least 128MiB")
 	case f.quiet && f.verbose:
@@ -175,7 +179,7 @@ func (f *serveFlags) options(log *slog.Logger) (server.Options, error) {
 		MaxConnections: f.maxConnections, MaxConnectionsPerClient: f.perClient,
 		RequestsPerSecond: f.requestsPerSecond, BytesPerSecond: float64(f.bytesPerSecond),
 		MaxRequestBytes: int64(f.maxRequest), IdleTimeout: f.idle,
-		MemoryBytes: int64(f.memory) / 4, MaxOpenStores: f.openStores(),
+		MemoryBytes: int64(f.memory) / 4, FileBytes: int64(f.fileBytes), MaxOpenStores: f.openStores(),
 		Metrics: f.metrics != "",
 	}
 	switch f.sync {

@@ -5,13 +5,11 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 )
@@ -105,87 +103,5 @@ func TestTerminate(t *testing.T) {
 		if v, _, err := ask(nc, r, "GET", fmt.Sprint(i)); err != nil || v != "value" {
 			t.Fatalf("%d: %q, %v", i, v, err)
 		}
-	}
-}
-
-// kill -9 under load, a few times on the same data: each acknowledged write is there
-// afterwards, and each Get gives a value that was written to that key last or never
-// acknowledged.
-func TestKill9(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	dir := t.TempDir()
-	const writers, keys = 6, 20
-	type state struct {
-		acked string // "" is not there
-		open  string // sent, not acknowledged
-		sent  bool
-	}
-	states := make([][keys]state, writers)
-	for round := range 4 {
-		d := start(t, dir)
-		nc, err := net.Dial("unix", d.sock)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := bufio.NewReader(nc)
-		for w := range states {
-			for k := range states[w] {
-				st := &states[w][k]
-				got, _, err := ask(nc, r, "GET", fmt.Sprintf("%d/%d", w, k))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if got != st.acked && (!st.sent || got != st.open) {
-					t.Fatalf("round %d, %d/%d: got %.20q (%d), acknowledged %.20q (%d)", round, w, k, got, len(got), st.acked, len(st.acked))
-				}
-				*st = state{acked: got}
-			}
-		}
-		nc.Close()
-		// The writers stop when the process dies, which is after so many acknowledgements.
-		left := 150 + round*70
-		var mu sync.Mutex
-		var wg sync.WaitGroup
-		for w := range writers {
-			wg.Go(func() {
-				rng := rand.New(rand.NewPCG(seed, uint64(round*100+w)))
-				nc, err := net.Dial("unix", d.sock)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				defer nc.Close()
-				r := bufio.NewReader(nc)
-				for {
-					k := rng.IntN(keys)
-					st := &states[w][k]
-					key, value := fmt.Sprintf("%d/%d", w, k), ""
-					args := []string{"DEL", key}
-					if rng.IntN(5) > 0 {
-						value = strings.Repeat(fmt.Sprintf("%08x", rng.Uint32()), 1+rng.IntN(4000))
-						args = []string{"SET", key, value}
-					}
-					st.open, st.sent = value, true
-					reply, _, err := ask(nc, r, args...)
-					if err != nil {
-						return
-					}
-					if strings.HasPrefix(reply, "-") && reply != "-Key not found" {
-						t.Error(reply)
-						return
-					}
-					*st = state{acked: value}
-					mu.Lock()
-					left--
-					if left == 0 {
-						d.cmd.Process.Kill()
-					}
-					mu.Unlock()
-				}
-			})
-		}
-		wg.Wait()
-		d.cmd.Wait()
 	}
 }

@@ -26,7 +26,7 @@ import (
 const drainTimeout = 10 * time.Second
 
 func newServe() *cobra.Command {
-	f := &serveFlags{memory: 256 << 20, maxRequest: resp.MaxRequestBytes}
+	f := &serveFlags{memory: 256 << 20, fileBytes: 256 << 20, maxRequest: resp.MaxRequestBytes}
 	cmd := &cobra.Command{
 		Use:   "zdbd --data DIR [--listen HOST:PORT] [--socket PATH]",
 		Short: "A ZDB storage node",

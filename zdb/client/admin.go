@@ -24,7 +24,7 @@ const (
 )
 
 // NSNew makes a namespace. zdb.ErrNamespaceExists, zdb.ErrAccessDenied.
-func (c *Client) NSNew(ctx context.Context, name string) error {
+func (c *base) NSNew(ctx context.Context, name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
@@ -33,7 +33,7 @@ func (c *Client) NSNew(ctx context.Context, name string) error {
 }
 
 // NSDel removes a namespace and its data.
-func (c *Client) NSDel(ctx context.Context, name string) error {
+func (c *base) NSDel(ctx context.Context, name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (c *Client) NSDel(ctx context.Context, name string) error {
 }
 
 // NSSet changes a property of a namespace.
-func (c *Client) NSSet(ctx context.Context, name string, property Property, value string) error {
+func (c *base) NSSet(ctx context.Context, name string, property Property, value string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (c *Client) NSSet(ctx context.Context, name string, property Property, valu
 
 // SetPassword gives a namespace a password, or takes it away when password is empty.
 // The password goes in clear, so it is refused where that is not safe.
-func (c *Client) SetPassword(ctx context.Context, name, password string) error {
+func (c *base) SetPassword(ctx context.Context, name, password string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (c *Client) SetPassword(ctx context.Context, name, password string) error {
 const maxPropertyBytes = 63
 
 // NSList returns the names of all namespaces.
-func (c *Client) NSList(ctx context.Context) ([]string, error) {
+func (c *base) NSList(ctx context.Context) ([]string, error) {
 	out, err := c.do(ctx, repeat, "NSLIST")
 	if err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (c *Client) NSList(ctx context.Context) ([]string, error) {
 }
 
 // NSInfo tells about a namespace, any of the server's.
-func (c *Client) NSInfo(ctx context.Context, name string) (NamespaceInfo, error) {
+func (c *base) NSInfo(ctx context.Context, name string) (NamespaceInfo, error) {
 	if err := checkName(name); err != nil {
 		return NamespaceInfo{}, err
 	}
@@ -110,7 +110,7 @@ func (c *Client) NSInfo(ctx context.Context, name string) (NamespaceInfo, error)
 }
 
 // Space tells how full the client's namespace is. The device stays unknown.
-func (c *Client) Space(ctx context.Context) (zdb.Space, error) {
+func (c *base) Space(ctx context.Context) (zdb.Space, error) {
 	info, err := c.NSInfo(ctx, c.target.Namespace)
 	if err != nil {
 		return zdb.Space{}, err
@@ -119,10 +119,10 @@ func (c *Client) Space(ctx context.Context) (zdb.Space, error) {
 }
 
 // DBSize returns the number of keys in the client's namespace.
-func (c *Client) DBSize(ctx context.Context) (int64, error) { return c.integer(ctx, "DBSIZE") }
+func (c *base) DBSize(ctx context.Context) (int64, error) { return c.integer(ctx, "DBSIZE") }
 
 // Info tells about the server.
-func (c *Client) Info(ctx context.Context) (ServerInfo, error) {
+func (c *base) Info(ctx context.Context) (ServerInfo, error) {
 	text, err := c.text(ctx, "INFO")
 	if err != nil {
 		return ServerInfo{}, err
@@ -135,7 +135,7 @@ func (c *Client) Info(ctx context.Context) (ServerInfo, error) {
 }
 
 // Time returns the server's clock.
-func (c *Client) Time(ctx context.Context) (time.Time, error) {
+func (c *base) Time(ctx context.Context) (time.Time, error) {
 	out, err := c.do(ctx, repeat, "TIME")
 	if err != nil {
 		return time.Time{}, err
@@ -155,7 +155,7 @@ func (c *Client) Time(ctx context.Context) (time.Time, error) {
 }
 
 // text sends a command whose answer is one string.
-func (c *Client) text(ctx context.Context, command string, args ...any) ([]byte, error) {
+func (c *base) text(ctx context.Context, command string, args ...any) ([]byte, error) {
 	out, err := c.do(ctx, repeat, command, args...)
 	if err != nil {
 		return nil, err
@@ -168,7 +168,7 @@ func (c *Client) text(ctx context.Context, command string, args ...any) ([]byte,
 }
 
 // clearAllowed reports whether a password may go in clear on any link of this client.
-func (c *Client) clearAllowed() bool {
+func (c *base) clearAllowed() bool {
 	if c.target.TLS != nil || c.options.AllowPlainPassword || c.target.Network == "unix" {
 		return true
 	}

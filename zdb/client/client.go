@@ -84,10 +84,15 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Client is one namespace on one server. All methods may be used by many
-// goroutines at once.
-type Client struct {
+// Client is one namespace in user-key mode on one server: the caller chooses the keys.
+// All methods may be used by many goroutines at once.
+type Client struct{ *base }
+
+// base is what clients of both modes have: the connections, and the commands that are
+// not about one key.
+type base struct {
 	target  Target
+	mode    string // of the namespace: ModeUserKey or ModeSequential
 	options Options
 	log     *slog.Logger
 	slots   chan struct{} // one for each request in flight
@@ -96,7 +101,7 @@ type Client struct {
 	wg      sync.WaitGroup // dials and the prober
 
 	// mu guards what follows. Never held across a network call.
-	// Lock order: Client.mu, then link.mu.
+	// Lock order: base.mu, then link.mu.
 	mu       sync.Mutex
 	links    []*link
 	dialing  int
@@ -108,11 +113,20 @@ type Client struct {
 }
 
 // Open connects to the server, makes sure that it is a 0-db and selects the
-// namespace.
+// namespace, which has to be in user-key mode.
 //
 // Errors: zdb.ErrUnavailable when it can't be reached or is silent (unless
-// Options.AllowDown), zdb.ErrNotZDB, zdb.ErrAccessDenied, zdb.ErrNamespaceNotFound.
+// Options.AllowDown), zdb.ErrNotZDB, zdb.ErrAccessDenied, zdb.ErrNamespaceNotFound,
+// zdb.ErrWrongMode.
 func Open(ctx context.Context, target Target, options Options) (*Client, error) {
+	b, err := openBase(ctx, target, options, ModeUserKey)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{b}, nil
+}
+
+func openBase(ctx context.Context, target Target, options Options, mode string) (*base, error) {
 	if target.Namespace == "" {
 		target.Namespace = zdb.DefaultNamespace
 	}
@@ -120,8 +134,8 @@ func Open(ctx context.Context, target Target, options Options) (*Client, error) 
 		return nil, fmt.Errorf("open %s: %w", target, err)
 	}
 	options = options.withDefaults()
-	c := &Client{
-		target: target, options: options,
+	c := &base{
+		target: target, options: options, mode: mode,
 		log:     options.Log.With("node", target.String()),
 		slots:   make(chan struct{}, options.MaxInflight),
 		changed: make(chan struct{}),
@@ -172,7 +186,7 @@ func checkName(name string) error {
 }
 
 // Close ends all connections. Calls under way return zdb.ErrClosed.
-func (c *Client) Close() error {
+func (c *base) Close() error {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
@@ -208,7 +222,7 @@ type outcome struct {
 
 // do sends a command and returns the reply. err is the server's error, or
 // zdb.ErrUnavailable, zdb.ErrClosed or the context's.
-func (c *Client) do(ctx context.Context, again twice, command string, args ...any) (outcome, error) {
+func (c *base) do(ctx context.Context, again twice, command string, args ...any) (outcome, error) {
 	limited, cancel := context.WithTimeout(ctx, c.options.RequestTimeout)
 	defer cancel()
 	out, err := c.try(limited, again, command, args)
@@ -229,7 +243,7 @@ func (c *Client) do(ctx context.Context, again twice, command string, args ...an
 	return out, fmt.Errorf("%s %s: %w", strings.ToLower(command), c.target, err)
 }
 
-func (c *Client) try(ctx context.Context, again twice, command string, args []any) (outcome, error) {
+func (c *base) try(ctx context.Context, again twice, command string, args []any) (outcome, error) {
 	const maxTries = 4
 	var out outcome
 	for try := 1; ; try++ {

@@ -376,7 +376,7 @@ func conformance(t *testing.T, p peer) {
 			want(t, root.NSNew(t.Context(), "seq"), nil)
 			want(t, root.NSSet(t.Context(), "seq", client.PropertyMode, "seq"), nil)
 			_, err := client.Open(t.Context(), p.user("seq", ""), client.Options{})
-			want(t, err, zdb.ErrNotSupported)
+			want(t, err, zdb.ErrWrongMode)
 		})
 	}
 }

@@ -342,7 +342,7 @@ func TestCircuitOnStrikes(t *testing.T) {
 
 // Jitter keeps clients of one node apart: a pause is between half and the whole.
 func TestJitter(t *testing.T) {
-	c := &Client{options: Options{Jitter: func() float64 { return 0 }}.withDefaults()}
+	c := &base{options: Options{Jitter: func() float64 { return 0 }}.withDefaults()}
 	for _, want := range []time.Duration{50, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 15000, 15000} {
 		if got := c.pause(); got != want*time.Millisecond {
 			t.Errorf("got %v, want %v", got, want*time.Millisecond)

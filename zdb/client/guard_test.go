@@ -108,22 +108,3 @@ func FuzzGuard(f *testing.F) {
 		}
 	})
 }
-
-func FuzzScanPage(f *testing.F) {
-	f.Add([]byte("*2\r\n$1\r\nc\r\n*1\r\n*3\r\n$1\r\nk\r\n:1\r\n:2\r\n"))
-	f.Add([]byte("*2\r\n$1\r\nc\r\n*0\r\n"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		replies, _ := receive(bytes.NewReader(b))
-		for _, reply := range replies {
-			entries, next, ok := decodePage(reply)
-			if ok && len(next) == 0 {
-				t.Fatal("no cursor")
-			}
-			for _, e := range entries {
-				if len(e.Key) == 0 || len(e.Key) > zdb.MaxKeyBytes || e.SizeBytes < 0 {
-					t.Fatalf("bad entry %+v", e)
-				}
-			}
-		}
-	})
-}

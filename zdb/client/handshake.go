@@ -19,7 +19,7 @@ import (
 // connect makes one link and says a connection's first words on it. Errors that
 // time may heal wrap zdb.ErrUnavailable; they never wrap a context's error, which
 // is returned alone when the caller's own context ended.
-func (c *Client) connect(caller context.Context) (*link, error) {
+func (c *base) connect(caller context.Context) (*link, error) {
 	ctx, cancel := context.WithTimeout(caller, c.options.ConnectTimeout)
 	defer cancel()
 	stop := context.AfterFunc(c.ctx, cancel)
@@ -57,7 +57,7 @@ func (c *Client) connect(caller context.Context) (*link, error) {
 }
 
 // greet runs TLS and the first words on a fresh socket, within ctx.
-func (c *Client) greet(ctx context.Context, raw net.Conn) (*link, error) {
+func (c *base) greet(ctx context.Context, raw net.Conn) (*link, error) {
 	stop := context.AfterFunc(ctx, func() { _ = raw.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 
@@ -98,7 +98,7 @@ func (c *Client) greet(ctx context.Context, raw net.Conn) (*link, error) {
 }
 
 // introduce checks the peer, authenticates and selects the namespace.
-func (c *Client) introduce(s *session) error {
+func (c *base) introduce(s *session) error {
 	if err := s.checkPeer(c.target.Namespace); err != nil {
 		return err
 	}
@@ -113,13 +113,13 @@ func (c *Client) introduce(s *session) error {
 
 	err := s.selectNamespace(c.target.Namespace, c.target.Password)
 	if errors.Is(err, zdb.ErrNamespaceNotFound) && first && c.options.CreateNamespace {
-		err = s.create(c.target.Namespace, c.target.Password)
+		err = s.create(c.target.Namespace, c.target.Password, c.mode)
 	}
 	if err != nil {
 		return fmt.Errorf("select namespace %q: %w", c.target.Namespace, err)
 	}
 	if first && !c.options.AnyMode {
-		return s.checkMode(c.target.Namespace)
+		return s.checkMode(c.target.Namespace, c.mode)
 	}
 	return nil
 }
@@ -259,9 +259,9 @@ func (s *session) selectNamespace(name, password string) error {
 	return wantOK("SELECT", reply)
 }
 
-// create makes a missing namespace, private under its password if there is one, and
-// selects it. A namespace that could not be protected is removed again.
-func (s *session) create(name, password string) error {
+// create makes a missing namespace in the mode, private under its password if there is
+// one, and selects it. A namespace that could not be made so is removed again.
+func (s *session) create(name, password, mode string) error {
 	if password != "" && !s.clear {
 		return fmt.Errorf("%w; creating it here would send its password in clear, over neither TLS nor a local way", zdb.ErrNamespaceNotFound)
 	}
@@ -277,21 +277,37 @@ func (s *session) create(name, password string) error {
 	case err != nil:
 		return fmt.Errorf("create it: %w", err)
 	}
-	if password != "" {
-		_, err = s.do("NSSET", name, "password", password)
-		if err == nil {
-			_, err = s.do("NSSET", name, "public", "0")
-		}
-		if err != nil {
-			_, undo := s.do("NSDEL", name)
-			return errors.Join(fmt.Errorf("protect it with its password: %w", err), undo)
-		}
+	if err := s.furnish(name, password, mode); err != nil {
+		_, undo := s.do("NSDEL", name)
+		return errors.Join(err, undo)
 	}
 	return s.selectNamespace(name, password)
 }
 
-// checkMode refuses a namespace that chooses its keys itself.
-func (s *session) checkMode(name string) error {
+// furnish gives a new namespace its mode and its password.
+func (s *session) furnish(name, password, mode string) error {
+	if mode == ModeSequential {
+		_, err := s.do("NSSET", name, string(PropertyMode), "seq")
+		// A server pinned to one mode takes no NSSET; checkMode tells which one it is.
+		if err != nil && !errors.Is(err, zdb.ErrWrongMode) {
+			return fmt.Errorf("make it sequential: %w", err)
+		}
+	}
+	if password == "" {
+		return nil
+	}
+	_, err := s.do("NSSET", name, "password", password)
+	if err == nil {
+		_, err = s.do("NSSET", name, string(PropertyPublic), "0")
+	}
+	if err != nil {
+		return fmt.Errorf("protect it with its password: %w", err)
+	}
+	return nil
+}
+
+// checkMode refuses a namespace in the other mode.
+func (s *session) checkMode(name, mode string) error {
 	reply, err := s.do("NSINFO", name)
 	if err != nil {
 		return fmt.Errorf("ask about namespace %q: %w", name, err)
@@ -301,8 +317,8 @@ func (s *session) checkMode(name string) error {
 	if err != nil {
 		return fmt.Errorf("ask about namespace %q: %w", name, err)
 	}
-	if info.Mode != ModeUserKey {
-		return fmt.Errorf("%w: namespace %q is in %s mode, not in user-key mode", zdb.ErrNotSupported, name, info.Mode)
+	if info.Mode != mode {
+		return fmt.Errorf("%w: namespace %q is in %s mode, not in %s mode", zdb.ErrWrongMode, name, info.Mode, mode)
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func TestOpenPeers(t *testing.T) {
 				return bulk(strings.Replace(fmt.Sprintf(fakeNSInfo, "home", 0), "userkey", "sequential", 1))
 			}
 			return ""
-		}, zdb.ErrNotSupported, "sequential", 0},
+		}, zdb.ErrWrongMode, "sequential", 0},
 		{"SELECT answered oddly", func(_ int, args []string) string {
 			if args[0] == "SELECT" {
 				return ":1\r\n"

@@ -37,11 +37,11 @@ type circuit struct {
 // the node's fdatasync. It is true for requests that change something.
 type role bool
 
-func roleOf(command string) role { return command == "SET" || command == "DEL" }
+func roleOf(command string) role { return command == "SET" || command == "DEL" || command == "FLUSH" }
 
 // pick returns the least busy connection of a role, or of the other for want of one,
 // and opens more when they pay. It waits only when there is none yet.
-func (c *Client) pick(ctx context.Context, want role) (*link, error) {
+func (c *base) pick(ctx context.Context, want role) (*link, error) {
 	for {
 		c.mu.Lock()
 		if c.closed {
@@ -83,7 +83,7 @@ func (c *Client) pick(ctx context.Context, want role) (*link, error) {
 
 // dial opens a connection in the background, so that no caller's context ends it.
 // Called with mu held.
-func (c *Client) dial(want role) {
+func (c *base) dial(want role) {
 	c.dialing++
 	c.wg.Go(func() {
 		l, err := c.connect(c.ctx)
@@ -105,7 +105,7 @@ func (c *Client) dial(want role) {
 }
 
 // add puts a fresh link to use and closes the circuit. Called with mu held.
-func (c *Client) add(l *link) {
+func (c *base) add(l *link) {
 	if c.closed {
 		l.raw.Close()
 		return
@@ -124,7 +124,7 @@ func (c *Client) add(l *link) {
 }
 
 // trip opens the circuit and starts the prober. Called with mu held.
-func (c *Client) trip(cause error) {
+func (c *base) trip(cause error) {
 	defer c.broadcast()
 	if c.closed || c.circuit.open != nil {
 		return
@@ -138,7 +138,7 @@ func (c *Client) trip(cause error) {
 }
 
 // probe tries the node, with growing pauses, until the circuit is closed.
-func (c *Client) probe() {
+func (c *base) probe() {
 	for {
 		timer := time.NewTimer(c.pause())
 		select {
@@ -164,7 +164,7 @@ func (c *Client) probe() {
 }
 
 // pause returns the next pause, half of it by chance, and doubles the one after.
-func (c *Client) pause() time.Duration {
+func (c *base) pause() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d := max(c.circuit.backoff, c.options.MinBackoff)
@@ -173,7 +173,7 @@ func (c *Client) pause() time.Duration {
 }
 
 // useful notes that the node answers requests.
-func (c *Client) useful() {
+func (c *base) useful() {
 	c.mu.Lock()
 	c.circuit.strikes, c.circuit.backoff = 0, 0
 	c.mu.Unlock()
@@ -181,7 +181,7 @@ func (c *Client) useful() {
 
 // lose takes a dead link out. After a stall idle links go too: what swallowed one
 // connection (a restarted gateway, say) often swallowed all, and new ones are cheap.
-func (c *Client) lose(dead *link, cause error) {
+func (c *base) lose(dead *link, cause error) {
 	c.mu.Lock()
 	c.links = slices.DeleteFunc(c.links, func(l *link) bool { return l == dead })
 	stalled := errors.Is(cause, errStalled) || errors.Is(cause, errWriteStalls)
@@ -212,7 +212,7 @@ func (c *Client) lose(dead *link, cause error) {
 var errIdle = errors.New("closed because another connection to the node stalled")
 
 // broadcast wakes the callers in pick. Called with mu held.
-func (c *Client) broadcast() {
+func (c *base) broadcast() {
 	close(c.changed)
 	c.changed = make(chan struct{})
 }

@@ -23,12 +23,11 @@
 //
 // # Order and durability
 //
-// Each connection has a goroutine that reads and executes and one that replies, in
-// order. SET and DEL are handed to the store and answered when they are durable;
-// meanwhile the next requests of the pipeline are read, so that its writes share an
-// fdatasync. Any other command waits for the writes ahead of it. WAIT does not stop the
-// pipeline: its reply comes between two others when another session has run the
-// command in the same namespace, well or not, or when the time is over.
+// Each connection has a goroutine that reads, executes and replies, in order. SET and DEL
+// are handed to the store; the requests of the pipeline behind them are taken as far as they
+// have arrived, so that its writes share an fdatasync, and then all is committed and
+// answered at once. Where much is to be committed, that goes on while more is received. Any
+// command but SET and DEL waits for the writes ahead of it.
 //
 // # Hooks
 //
@@ -78,12 +77,12 @@
 // # Bounds
 //
 // Requests and replies in flight take at most Options.MemoryBytes over all connections;
-// a connection has at most 1024 replies or 4 MiB of them waiting, the values of its
-// writes included, and one WAIT. At most MaxConnections are served, of one client (see
-// the type peer) MaxConnectionsPerClient; one more is told so and closed. A client above
-// its rate is not cut: its connections are read later, which holds nothing that others
-// need. A TLS handshake runs in the connection's own goroutine and is bounded in time.
-// Of the namespaces at most MaxOpenStores have their store open at a time. A page of
-// SCAN has at most 512 entries. Nobody holds a store while he waits for a client or for
-// memory: a slow client stops itself only.
+// a connection has at most 1024 replies, or 4 MiB of replies and writes, waiting, as
+// much again being sent, and one WAIT. At most MaxConnections are served, of one client
+// (see the type peer) MaxConnectionsPerClient; one more is told so and closed. A client
+// above its rate is not cut: its connections are read later, which holds nothing that
+// others need. A TLS handshake runs in the connection's own goroutine and is bounded in
+// time. Of the namespaces at most MaxOpenStores have their store open at a time. A page
+// of SCAN has at most 512 entries. Nobody holds a store while he waits for a client or
+// for memory: a slow client stops itself only.
 package server

@@ -43,6 +43,7 @@ type Options struct {
 	MaxOpenStores  int           // 0 means 16
 	MemoryBytes    int64         // requests and replies in flight; 0 means 128 MiB
 	CacheBytes     int64         // index cache of a store; 0 means 4 MiB
+	FileBytes      int64         // a data file is ended at this size; 0 means what package store does
 	Timeout        time.Duration // without progress inside of a request or a reply; 0 means 30s
 	Version        string        // server_revision of INFO
 	Log            *slog.Logger

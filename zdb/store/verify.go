@@ -85,6 +85,11 @@ func (v *verifier) run() error {
 		v.r.found = append(v.r.found, f)
 		v.total += f.sizeBytes
 	}
+	// A crash while a file was created leaves one without a header and without records.
+	if n := len(v.r.found); n > 0 && v.r.found[n-1].damaged && v.r.found[n-1].sizeBytes <= fileHeaderBytes {
+		v.result.TornBytes += v.r.found[n-1].sizeBytes
+		v.r.found = v.r.found[:n-1]
+	}
 	v.openIndex()
 	if v.ix != nil {
 		defer v.ix.Close()
