@@ -307,6 +307,24 @@ func TestHistory(t *testing.T) {
 				{"-Invalid arguments (invalid key)", args("HISTORY", other, at[0])},
 				{"+OK", args("DEL", key)},
 				{"-Key not found", args("HISTORY", key)},
+			})
+			if name == "user" { // set again, its history goes on
+				c.want(key, "SET", key, "again")
+				c.send("HISTORY", key)
+				c.line("*3")
+				older := c.reply()
+				c.reply()
+				if got := c.reply(); got != "again" {
+					t.Fatal(got)
+				}
+				c.send("HISTORY", key, older)
+				c.line("*3")
+				c.reply()
+				if got := c.reply() + " " + c.reply(); got != "3000 third" {
+					t.Fatal(got)
+				}
+			}
+			c.steps([]step{
 				{"+OK", args("NSSET", "default", "freeze", "1")},
 				{"-Namespace is temporarily frozen (read-write disabled)", args("HISTORY", key)},
 				{"-Namespace is temporarily frozen (read-write disabled)", args("KEYCUR", key)},

@@ -78,13 +78,13 @@
 //
 // # Bounds
 //
-// Requests and replies in flight take at most Options.MemoryBytes over all
-// connections; a connection has at most 1024 replies, or 4 MiB of replies and writes,
-// waiting, as much again being sent, and one WAIT. At most MaxConnections are served, of one client (see the type peer)
-// MaxConnectionsPerClient; one more is told so and closed. A client above its rate is not
-// cut: its connections are read later, which holds nothing that others need. A TLS
-// handshake runs in the connection's own goroutine and is bounded in time. Of the
-// namespaces at most MaxOpenStores have their store open at a time. A page of SCAN has at
-// most 512 entries. Nobody holds a store while he waits for a client or for memory: a
-// slow client stops itself only.
+// Requests and replies in flight take at most Options.MemoryBytes over all connections;
+// a connection has at most 1024 replies, or 4 MiB of replies and writes, waiting, as
+// much again being sent, and one WAIT. At most MaxConnections are served, of one client
+// (see the type peer) MaxConnectionsPerClient; one more is told so and closed. A client
+// above its rate is not cut: its connections are read later, which holds nothing that
+// others need. A TLS handshake runs in the connection's own goroutine and is bounded in
+// time. Of the namespaces at most MaxOpenStores have their store open at a time. A page
+// of SCAN has at most 512 entries. Nobody holds a store while he waits for a client or
+// for memory: a slow client stops itself only.
 package server
