@@ -17,17 +17,16 @@ import (
 func BenchmarkServer(b *testing.B) {
 	for _, network := range []string{"unix", "tcp"} {
 		for _, sizeKiB := range []int{4, 64, 512} {
-			for _, verb := range []string{"SET", "GET"} {
-				b.Run(fmt.Sprintf("%s/%s/%dKiB", verb, network, sizeKiB), func(b *testing.B) {
-					bench(b, network, verb, sizeKiB<<10)
-				})
+			b.Run(fmt.Sprintf("GET/%s/%dKiB", network, sizeKiB), func(b *testing.B) { bench(b, network, "GET", SyncNone, sizeKiB<<10) })
+			for name, mode := range map[string]SyncMode{"group": SyncGroup, "none": SyncNone} {
+				b.Run(fmt.Sprintf("SET/%s/%dKiB/%s", network, sizeKiB, name), func(b *testing.B) { bench(b, network, "SET", mode, sizeKiB<<10) })
 			}
 		}
 	}
 }
 
-func bench(b *testing.B, network, verb string, size int) {
-	s, addr := run(b, Options{})
+func bench(b *testing.B, network, verb string, mode SyncMode, size int) {
+	s, addr := run(b, Options{Sync: mode})
 	if network == "unix" {
 		addr = filepath.Join(b.TempDir(), "s")
 		l, err := net.Listen("unix", addr)

@@ -35,7 +35,8 @@ type index struct {
 
 func openIndex(base vfs.FS, dir string, cacheBytes int64, log *slog.Logger, onFail func(error), onDamage func(error)) (*index, error) {
 	ifs := newIndexFS(base, log, onFail)
-	cache := pebble.NewCache(cacheBytes)
+	// pebble takes the memtables out of the cache: two of them are its usual number.
+	cache := pebble.NewCache(cacheBytes + 2*memTableBytes)
 	defer cache.Unref()
 	opts := &pebble.Options{
 		FS:                          ifs,
