@@ -65,7 +65,7 @@ func TestOpenOurTLS(t *testing.T) {
 				t.Fatal(err)
 			}
 			works(t, c)
-			if c, err = Open(t.Context(), parse(t, raw+pin), OpenOptions{AllowDown: true}); !errors.Is(err, ErrPin) {
+			if _, err := Open(t.Context(), parse(t, raw+pin), OpenOptions{AllowDown: true}); !errors.Is(err, ErrPin) {
 				t.Errorf("wrong pin: got %v", err)
 			}
 			plain := parse(t, "zdb://"+l.Addr().String()+"/home")

@@ -101,7 +101,14 @@ func TestRequestRate(t *testing.T) {
 	bubble(t, Options{RequestsPerSecond: 10, Metrics: true}, func(t *testing.T, s *Server, p *pipes) {
 		greedy, again, modest := p.dial(t, "192.0.2.1"), p.dial(t, "192.0.2.1"), p.dial(t, "192.0.2.2")
 		began := time.Now()
-		for range 30 {
+		for range 10 {
+			greedy.want("+PONG", "PING")
+		}
+		greedy.want("k", "SET", "k", "v") // what has been executed is answered, the next one waits
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the last one within the rate was answered after %s", took)
+		}
+		for range 19 {
 			greedy.want("+PONG", "PING")
 		}
 		if took := time.Since(began); took < 1800*time.Millisecond || took > 2200*time.Millisecond {
@@ -128,6 +135,9 @@ func TestByteRate(t *testing.T) {
 		value := strings.Repeat("v", 500e3)
 		began := time.Now()
 		c.want("k", "SET", "k", value)
+		if took := time.Since(began); took > 0 {
+			t.Errorf("SET was answered after %s: what has been executed does not wait", took)
+		}
 		c.want(value, "GET", "k") // waits for the 400 kB that SET went beyond
 		if took := time.Since(began); took < 3900*time.Millisecond || took > 4500*time.Millisecond {
 			t.Errorf("GET came after %s", took)
