@@ -129,7 +129,10 @@ func (f *importFlags) input(ctx context.Context, stdin io.Reader, c *console) (i
 	meter := c.meter()
 	defer meter.Clear()
 	_, r, err := transfer.Verify(ctx, file, func(_, valueBytes int64) { meter.Update("verifying", valueBytes, 0) })
-	if err != nil {
+	switch {
+	case errors.Is(err, transfer.ErrDamaged):
+		return nil, 0, &failure{exitDamage, fmt.Errorf("%s: %w", f.in, err), "nothing was stored; export again"}
+	case err != nil:
 		return nil, 0, fmt.Errorf("%s: %w", f.in, err)
 	}
 	_, err = file.Seek(0, io.SeekStart)
