@@ -65,8 +65,6 @@ func classify(err error) *failure {
 		return &failure{exitDamage, err, "what came before is stored and good; export again"}
 	case errors.Is(err, transfer.ErrOtherData):
 		return &failure{exitOther, err, "import into an empty namespace, or give the values other ids with --new-ids"}
-	case errors.Is(err, zdb.ErrWrongMode):
-		return &failure{exitOther, err, "use --mode mixed, or the mode that the data was made in"}
 	case errors.Is(err, endpoint.ErrInvalid):
 		return &failure{exitUsage, err, ""}
 	case errors.Is(err, endpoint.ErrPermissions):
