@@ -244,7 +244,20 @@ func (r *row) run(t *testing.T, c *session, n names, original bool, i int) bool 
 		if err := c.ended(); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
-	} else if original && (r.weEnd || r.wedges) {
+	} else if original && r.weEnd {
+		c.closed = true
+		// It is out of step: whatever comes is answered with the same error.
+		err := c.send(request([]string{"PING"}))
+		if err == nil {
+			var reply string
+			if reply, err = c.reply(); err == nil {
+				err = n.match(want, reply)
+			}
+		}
+		if err != nil {
+			t.Errorf("%s: is the original's session in step by now? %v", what, err)
+		}
+	} else if original && r.wedges {
 		c.closed = true // nothing more is asked of it
 	}
 	return true
