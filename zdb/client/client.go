@@ -42,7 +42,7 @@ type Options struct {
 	MaxInflight        int           // requests at once on all connections; 0 means 256
 	CreateNamespace    bool          // NSNEW a missing namespace on the first connection
 	AllowPlainPassword bool          // let passwords go in clear over any network
-	AnyMode            bool          // a sequential namespace is no error
+	AnyMode            bool          // the other mode is no error: for who copies keys as they are
 	AllowDown          bool          // Open succeeds, with the circuit open, when the node can't be reached
 	MinBackoff         time.Duration // first pause before a down node is tried again; 0 means 100ms
 	MaxBackoff         time.Duration // longest such pause; 0 means 30s

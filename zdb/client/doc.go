@@ -1,6 +1,12 @@
-// Package client reaches one namespace of one 0-db server.
+// Package client reaches one namespace of one 0-db server, with every command of the
+// protocol.
 //
-// A Client holds a few connections (Options.MaxConns) that all callers share. On
+// Open gives a Client of a namespace in user-key mode, where the caller chooses the keys;
+// OpenSequential gives a Sequential of one in sequential mode, where the server gives
+// them. A client stays in its namespace: it has no method for SELECT. Both have the commands about
+// the server and its namespaces too.
+//
+// A client holds a few connections (Options.MaxConns) that all callers share. On
 // each of them one goroutine writes requests and another reads replies, so many
 // requests are on the way at once and answers come in the order of the requests:
 //
@@ -37,10 +43,14 @@
 //     is closed, as is one that sends what nobody asked for.
 //   - A request whose connection broke is sent once more on another when doing it
 //     twice is the same as doing it once. DEL is among these: when the first try
-//     may have been carried out, "not found" on the second is success.
+//     may have been carried out, "not found" on the second is success. So is SET, and
+//     in a write-once namespace the second is a success when this value is there. What
+//     makes or removes more (Append, NSNew, NSDel, NSJump, Flush, ResetIndexDirty) is
+//     sent once.
 //   - While a node can't be reached the circuit is open: calls fail at once with
 //     zdb.ErrUnavailable and the reason, and the client alone keeps trying, with
 //     exponential backoff and jitter, until the node answers.
+//   - Wait has a connection of its own, as its reply comes out of turn.
 //   - Bounds: MaxConns connections with 128 KiB of buffers each, MaxInflight
 //     requests at once (further callers wait), 8 MiB a value, 64 MiB a reply.
 //
@@ -48,6 +58,6 @@
 // network: the bytes may be on their way when the caller gives up.
 //
 // Sources: the protocol as spoken by threefoldtech/0-db, branch development-v2
-// (zdbd/redis.c, commands_*.c, auth.c), engine 2.0.7, against which the tests of
-// this package also run.
+// (zdbd/redis.c, commands_*.c, auth.c), engine 2.0.7. Package conformance runs this
+// client against it.
 package client

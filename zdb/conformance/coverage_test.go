@@ -15,7 +15,9 @@ import (
 
 // stories are all of them.
 func stories() []story {
+	pinned := config{Mode: "user", Admin: true, Protect: true}
 	return slices.Concat(dataStories(), sequentialStories(), scanStories(),
+		on(pinned, ", --mode user --admin --protect", slices.Concat(dataStories(), scanStories())),
 		adminStories(), sessionStories(), protocolStories(), waitStories(), faultStories(), restartStories())
 }
 

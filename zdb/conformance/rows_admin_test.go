@@ -270,6 +270,9 @@ func adminStories() []story {
 		{name: "MASTER", fresh: true, rows: []row{
 			q("MASTER").via("master").is(status("Hello, master")).but(fails(zdb.TextNoReplication), whyMirror).breaksOriginal(),
 		}},
+		{name: "--maxsize and other namespaces", server: config{MaxBytes: 10}, rows: []row{
+			q("SET", "a", "12345678901").is(bulk("a")).but(fails(zdb.TextNoSpace), "the limit is that of new namespaces too: the original's is of the default one alone"),
+		}},
 		{name: "--maxsize", server: config{MaxBytes: 10}, fresh: true, inside: "-", rows: []row{
 			q("SET", "a", "12345").is(bulk("a")),
 			q("SET", "b", "123456").is(fails(zdb.TextNoSpace)),

@@ -52,6 +52,9 @@ func sequentialRows() []row {
 		q("SCAN", "{end}").is(fails(zdb.TextNoMoreData)),
 		q("KEYCUR", id(5)).is("$17\r\n{b17:five}\r\n"),
 		q("SCAN", "{five}").is(page("end", list(bulk(id(6)), integer(5), integer(1234567890)), entry(id(7), 5))),
+		q("RSCAN", "{five}").is(page("start", entry(id(4), 5), entry(id(3), 5), entry(id(0), 5))),
+		q("RSCAN").is(list("$17\r\n{b17:start}\r\n", list(
+			entry(id(7), 5), list(bulk(id(6)), integer(5), integer(1234567890)), entry(id(5), 0), entry(id(4), 5), entry(id(3), 5), entry(id(0), 5)))),
 		q("KEYCUR", id(1)).is(fails(zdb.TextKeyNotFound)),
 		q("KEYCUR", id(9)).is(fails(zdb.TextKeyNotFound)),
 		q("KSCAN", "x").is(fails(zdb.TextKScanDisabled)).but(fails(zdb.TextNotInThisMode), whyKScan),

@@ -36,8 +36,9 @@ type config struct {
 type peer struct {
 	config
 	network, address string
-	original         bool        // the C server
-	dir              string      // its data is below
+	original         bool   // the C server
+	dir              string // its data is below
+	tls              *certificate
 	process          *os.Process // of the original
 	stop             func()      // ends it; once more is nothing
 }
@@ -54,6 +55,15 @@ var kinds = []kind{
 	{"ours over a unix socket", "unix", false},
 	{"original over TCP", "tcp", true},
 	{"original over a unix socket", "unix", true},
+}
+
+// overTLS is a kind for clients only.
+var overTLS = kind{"ours over TLS", "tls", false}
+
+// overAllClients runs a test against each kind of server that a client can reach.
+func overAllClients(t *testing.T, test func(t *testing.T, k kind)) {
+	t.Run(overTLS.name, func(t *testing.T) { test(t, overTLS) })
+	overAll(t, test)
 }
 
 // overAll runs a test against each kind of server.
@@ -75,6 +85,9 @@ const originalVariable = "QSFS_ZDB_ORIGINAL"
 func (k kind) start(t testing.TB, c config) *peer {
 	t.Helper()
 	p := &peer{config: c, network: k.network, original: k.original, dir: t.TempDir()}
+	if k.network == "tls" {
+		p.network, p.tls = "tcp", newCertificate(t)
+	}
 	p.start(t)
 	return p
 }
@@ -106,15 +119,20 @@ func (p *peer) startOurs(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.address = "127.0.0.1:0"
-	if p.network == "unix" {
-		p.address = filepath.Join(t.TempDir(), "zdb.sock")
+	if p.address == "" { // else it is as before
+		p.address = "127.0.0.1:0"
+		if p.network == "unix" {
+			p.address = filepath.Join(t.TempDir(), "zdb.sock")
+		}
 	}
 	l, err := net.Listen(p.network, p.address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.address = l.Addr().String()
+	if p.tls != nil {
+		l = p.tls.listener(t, l)
+	}
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	p.stop = sync.OnceFunc(func() {
@@ -136,10 +154,14 @@ func (p *peer) startOriginal(t testing.TB) {
 		"--datasize", "33554432",
 	}
 	if p.network == "unix" {
-		p.address = filepath.Join(t.TempDir(), "zdb.sock")
+		if p.address == "" {
+			p.address = filepath.Join(t.TempDir(), "zdb.sock")
+		}
 		args = append(args, "--socket", p.address)
 	} else {
-		p.address = freePort(t)
+		if p.address == "" {
+			p.address = freePort(t)
+		}
 		_, port, _ := net.SplitHostPort(p.address)
 		args = append(args, "--listen", "127.0.0.1", "--port", port)
 	}

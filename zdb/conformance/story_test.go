@@ -17,6 +17,7 @@ type story struct {
 	fresh   bool   // on a server of its own
 	inside  string // "user" or "seq": the mode of its namespace; "-": the default namespace
 	rows    []row
+	asAdmin bool   // its connections give the administrator's password
 	ourOnly string // why it runs on ours only
 
 	originalOnly string // why it runs on the original only
@@ -72,6 +73,15 @@ func (r row) quiet() row { r.want = ""; return r }
 
 func decimal[T int | int64](n T) string { return strconv.FormatInt(int64(n), 10) }
 
+// on gives stories that run on another server too, as its administrator.
+func on(server config, name string, all []story) []story {
+	for i := range all {
+		all[i].name += name
+		all[i].server, all[i].asAdmin = server, server.Admin
+	}
+	return all
+}
+
 // inNamespace is how rows name the namespace of their story.
 const inNamespace = "{ns}"
 
@@ -123,6 +133,9 @@ func (s *story) run(t *testing.T, p *peer, namespace string) {
 		c := sessions[r.on]
 		if c == nil {
 			c = dial(t, p)
+			if s.asAdmin {
+				exchange(t, c, n, "AUTH", adminPassword)
+			}
 			if s.inside != "-" && !strings.HasPrefix(r.on, "outside") {
 				exchange(t, c, n, "SELECT", n["ns"])
 			}
@@ -231,7 +244,20 @@ func (r *row) run(t *testing.T, c *session, n names, original bool, i int) bool 
 		if err := c.ended(); err != nil {
 			t.Errorf("%s: %v", what, err)
 		}
-	} else if original && (r.weEnd || r.wedges) {
+	} else if original && r.weEnd {
+		c.closed = true
+		// It is out of step: whatever comes is answered with the same error.
+		err := c.send(request([]string{"PING"}))
+		if err == nil {
+			var reply string
+			if reply, err = c.reply(); err == nil {
+				err = n.match(want, reply)
+			}
+		}
+		if err != nil {
+			t.Errorf("%s: is the original's session in step by now? %v", what, err)
+		}
+	} else if original && r.wedges {
 		c.closed = true // nothing more is asked of it
 	}
 	return true

@@ -168,8 +168,8 @@ func (q *queue) take(dst []*Write, maxWrites int) []*Write {
 func (s *Store) Submit(ctx context.Context, w *Write) error {
 	w.newID = len(w.Key) == 0 && s.opts.Sequential && !w.Delete
 	switch {
-	case w.run != nil, w.newID:
-	case len(w.Key) == 0:
+	case w.run != nil:
+	case len(w.Key) == 0 && !w.newID:
 		return zdb.ErrKeyEmpty
 	case len(w.Key) > zdb.MaxKeyBytes:
 		return zdb.ErrKeyTooLarge
