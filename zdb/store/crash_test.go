@@ -47,9 +47,11 @@ func (h *history) end(key string, value []byte, err error) {
 	}
 }
 
-func (h *history) clone() *history {
+// with gives a copy of the history as it is while fn runs: no write begins or ends meanwhile.
+func (h *history) with(fn func()) *history {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	fn()
 	c := newHistory()
 	maps.Copy(c.acked, h.acked)
 	for k, v := range h.inFlight {
@@ -122,8 +124,9 @@ func powerCuts(t *testing.T, compact bool) {
 	var cuts []cut
 	w.set(func(op, name string) error {
 		for _, percent := range []int{0, 50, 90} {
-			fs := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng})
-			cuts = append(cuts, cut{fs, h.clone(), fmt.Sprintf("%s %s (%d%%)", op, name, percent)})
+			var fs *vfs.MemFS
+			known := h.with(func() { fs = mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: rng}) })
+			cuts = append(cuts, cut{fs, known, fmt.Sprintf("%s %s (%d%%)", op, name, percent)})
 		}
 		return nil
 	})
