@@ -334,6 +334,39 @@ func testClient(t *testing.T, p *peer) {
 		}
 	})
 
+	if !p.original { // its release build has none
+		t.Run("kscan", func(t *testing.T) {
+			ctx := t.Context()
+			c := open(t, p.admin("kscan"), create)
+			var writers sync.WaitGroup
+			const keys = 4500 // of 255 bytes: more than a reply holds
+			for w := range 32 {
+				writers.Go(func() {
+					for i := w; i < keys; i += 32 {
+						if err := c.Set(ctx, fmt.Appendf(nil, "%0255d", i), nil); err != nil {
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			writers.Wait()
+			some, all, err := c.KScan(ctx, []byte("000"))
+			if err != nil || all || len(some) == 0 || len(some) >= keys {
+				t.Errorf("got %d keys, all %v, %v", len(some), all, err)
+			}
+			for i, key := range some {
+				if string(key) != fmt.Sprintf("%0255d", i) {
+					t.Fatalf("key %d: got %q", i, key)
+				}
+			}
+			few, all, err := c.KScan(ctx, fmt.Appendf(nil, "%0254d", 44)) // 44 and one more digit
+			if err != nil || !all || len(few) != 10 {
+				t.Errorf("got %d keys, all %v, %v", len(few), all, err)
+			}
+		})
+	}
+
 	t.Run("wait", func(t *testing.T) {
 		ctx := t.Context()
 		c := open(t, p.admin("wait"), create)

@@ -42,6 +42,11 @@ func nsinfoLines(name, entries, public, worm, locked, password, bytes, limit, mo
 		space + "index_disk_freespace_bytes: {n}\nindex_disk_freespace_mb: {w}\ndata_disk_freespace_bytes: {n}\ndata_disk_freespace_mb: {w}\n"
 }
 
+// counted is that of a namespace in which each value is one byte.
+func counted(name, entries, next string) string {
+	return strings.Replace(nsinfoLines(name, entries, "yes", "no", "no", "no", entries, "0", "userkey"), "0x{w}", next, 1) + nsinfoAdmin
+}
+
 const (
 	nsinfoAdmin = "data_path: {w}\ndata_active: {w}\nindex_path: {w}\nindex_active: {w}\ndata_current_id: {n}\ndata_current_offset: {n}\n\r\n"
 	infoText    = "${n}\r\n# server\nserver_name: 0-db (zdb)\nserver_revision: {w}\nengine_revision: {w}\ninstance_id: {n}\nboot_time: {time}\nuptime: {n}\n" +
@@ -121,6 +126,14 @@ func adminStories() []story {
 			q("NSINFO", nameTooLong).is(fails(zdb.TextNamespaceTooLong)),
 			q("NSINFO").is(fails(zdb.TextUnexpectedArguments)),
 			q("NSINFO", "").is(fails(zdb.TextInvalidArgument)),
+		}},
+		{name: "NSINFO counts", rows: []row{
+			q("NSINFO", inNamespace).is(counted(inNamespace, "0", "0x00000000")),
+			q("SET", "a", "1").is(bulk("a")),
+			q("SET", "b", "1").is(bulk("b")),
+			q("SET", "b", "2").is(bulk("b")),
+			q("NSINFO", inNamespace).is(counted(inNamespace, "2", "0x200000000000000")).
+				but(counted(inNamespace, "2", "0x300000000000000"), "next_internal_id counts writes: the original's counts new keys"),
 		}},
 		{name: "NSINFO of a sequential namespace", inside: "seq", rows: []row{
 			q("SET", "", "v").is(bulk(id(0))),
@@ -253,6 +266,11 @@ func adminStories() []story {
 			q("DATA").is(fails(zdb.TextMissingArguments)),
 			q("DATA", "").is(fails(zdb.TextInvalidArgument)),
 			q("DATA", strings.Repeat("x", 257)).is(fails(zdb.TextArgumentTooLong)),
+		}},
+		{name: "DATA RAW of an empty value", rows: []row{
+			q("SET", "k", "", "1234567890").is(bulk("k")),
+			q("DATA", "RAW", "0", "28").is(fails(zdb.TextInvalidRequest)).
+				but(list(bulk("k"), integer(0), bulk("0x00000000"), integer(0), integer(1234567890), bulk("")), "an empty value is one"),
 		}},
 		{name: "DATA RAW of a delete marker", rows: []row{
 			q("SET", "k", "v").is(bulk("k")),

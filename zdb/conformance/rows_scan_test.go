@@ -117,6 +117,13 @@ func scanStories() []story {
 			q("DEL", "k").is(ok),
 			q("HISTORY", "k").is(fails(zdb.TextKeyNotFound)),
 		}},
+		{name: "HISTORY of a removed key", rows: []row{
+			q("SET", "k", "one", "1000000001").is(bulk("k")),
+			q("DEL", "k").is(ok),
+			q("SET", "k", "two", "1000000002").is(bulk("k")),
+			q("HISTORY", "k").is(list(null, bulk("1000000002"), bulk("two"))).
+				but(list("$8\r\n{b8:first}\r\n", bulk("1000000002"), bulk("two")), "the history of a removed key that is set again goes on"),
+		}},
 		{name: "HISTORY over data files", rows: []row{
 			q("SET", "k", "one", "1000000001").is(bulk("k")),
 			q("NSJUMP").is(ok),

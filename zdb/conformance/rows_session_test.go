@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	whyWedged = "the connection is closed: the original's session is out of step behind it"
-	wrongHash = "0123456789012345678901234567890123456789"
+	whyFraming = "framing is checked to the byte, and the connection is closed"
+	whyWedged  = "the connection is closed: the original's session is out of step behind it"
+	wrongHash  = "0123456789012345678901234567890123456789"
 )
 
 // sessionStories are about who may do what.
@@ -170,6 +171,28 @@ func sessionStories() []story {
 	}
 }
 
+// pipeline is rows whose requests go in one write; the replies come in their order.
+func pipeline(rounds int) []row {
+	var sent strings.Builder
+	var rows []row
+	expect := func(want string, args ...string) {
+		sent.WriteString(request(args))
+		rows = append(rows, later("", want))
+	}
+	for i := range rounds {
+		key := "key " + decimal(i%7)
+		expect(bulk(key), "SET", key, decimal(i))
+		expect(null, "SET", key, decimal(i))
+		expect(bulk(decimal(i)), "GET", key)
+		expect(fails(zdb.TextNotSupported), "NOPE", key)
+		expect(status("PONG"), "PING")
+		expect(ok, "DEL", key)
+		expect(fails(zdb.TextKeyNotFound), "DEL", key)
+		expect(null, "GET", key)
+	}
+	return append([]row{raw(sent.String()).quiet()}, rows...)
+}
+
 // protocolStories are about bytes that are no request.
 func protocolStories() []story {
 	many := make([]string, zdb.MaxArguments+1)
@@ -184,6 +207,15 @@ func protocolStories() []story {
 		{name: "too many arguments", rows: []row{raw("*1025\r\n").is(fails(zdb.TextTooManyArguments)).oursEnds(whyWedged)}},
 		{name: "far too many arguments", rows: []row{q(many...).is(fails(zdb.TextTooManyArguments)).oursEnds(whyWedged)}},
 		{name: "an integer for an argument", rows: []row{raw("*1\r\n:4\r\n").is(fails(zdb.TextMalformedQuery)).oursEnds(whyWedged)}},
+		{name: "a count that is none", rows: []row{
+			raw("*x\r\n").is(fails(zdb.TextMissingArguments)).but(fails(zdb.TextMalformedQuery), whyFraming).oursEnds(whyFraming)}},
+		{name: "lines that end in a newline alone", rows: []row{
+			raw("*1\n$4\nPING\r\n").is(status("PONG")).but(fails(zdb.TextMalformedQuery), whyFraming).oursEnds(whyFraming)}},
+		{name: "a string longer than announced", rows: []row{
+			raw("*1\r\n$4\r\nPINGxx").is(status("PONG")).but(fails(zdb.TextMalformedQuery), whyFraming).oursEnds(whyFraming)}},
+		{name: "nil for an argument", rows: []row{
+			raw("*2\r\n$3\r\nGET\r\n$-1\r\n").is("").but(fails(zdb.TextMalformedQuery), whyFraming).oursEnds(whyFraming)}},
+		{name: "a pipeline", rows: pipeline(500)},
 		{name: "a value too large", rows: []row{raw("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$8388609\r\n").is(fails(zdb.TextPayloadTooBig)).ends()}},
 		{name: "a string in pieces and a pipeline", rows: []row{
 			raw("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nva").quiet(),
