@@ -9,7 +9,8 @@
 //
 //   - zdb/store is an embedded store of one namespace in one directory;
 //   - zdb/server and zdb/resp put the protocol in front of such stores;
-//   - zdb/client and zdb/endpoint reach a store, here or on another machine.
+//   - zdb/client and zdb/endpoint reach a store, here or on another machine;
+//   - zdb/conformance is the suite that all of these, and the C server, have to pass.
 //
 // Error replies of 0-db carry no code word: a client compares the whole text.
 // The texts are the constants Text… of this package, taken from the C server
