@@ -10,7 +10,7 @@ import (
 var sizes = []struct {
 	name  string
 	bytes int
-}{{"4KiB", 4 << 10}, {"64KiB", 64 << 10}, {"512KiB", 512 << 10}}
+}{{"4KiB", 4 << 10}, {"64KiB", 64 << 10}, {"512KiB", 512 << 10}, {"4MiB", 4 << 20}}
 
 func randomValue(n int) []byte {
 	b := make([]byte, n)

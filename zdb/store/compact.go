@@ -299,6 +299,10 @@ func (p *pass) settlePredecessor() error {
 	if h.damaged {
 		return errDamagedFile
 	}
+	if h.header.Flags&fileFloor != 0 {
+		// With this one goes the word that files before it are void, so they go first.
+		return p.removeBefore(p.id)
+	}
 	if h.header.Previous == 0 {
 		return nil
 	}
@@ -321,6 +325,23 @@ func (p *pass) settlePredecessor() error {
 		return errBlocked
 	}
 	return diskErrorOrNil(f.Sync())
+}
+
+// removeBefore removes the files that Clear could not remove.
+func (p *pass) removeBefore(id fileID) error {
+	ids, err := p.files.list()
+	if err != nil {
+		return diskError(err)
+	}
+	for _, void := range ids {
+		if void >= id {
+			break
+		}
+		if err := p.opts.FS.Remove(p.files.path(void)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return diskError(err)
+		}
+	}
+	return nil
 }
 
 // walk gives fn each record of the file, in order.

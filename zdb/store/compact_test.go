@@ -412,3 +412,34 @@ func TestClear(t *testing.T) {
 		s.Close()
 	}
 }
+
+// Files that Clear could not remove stay void, also when the file that says so is compacted.
+func TestClearLeavesFiles(t *testing.T) {
+	mem := vfs.NewMem()
+	w := &watchFS{FS: mem}
+	o := Options{FS: w, FileBytes: 4 << 10}
+	s := mustOpen(t, "/s", o)
+	fillKeys(t, s, 0, 8, 2<<10)
+	w.set(func(op, name string) error {
+		if op == "remove" && strings.HasSuffix(name, ".qzd") {
+			return syscall.EIO
+		}
+		return nil
+	})
+	if err := s.Clear(ctx); err != nil {
+		t.Fatal(err)
+	}
+	w.set(nil)
+	mustSet(t, s, "a", "1")
+	mustSet(t, s, "a", "2")
+	before, _ := s.files.list()
+	if _, err := s.Compact(ctx); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	s = mustOpen(t, "/s", o)
+	wantGet(t, s, "a", "2")
+	if after, _ := s.files.list(); len(before) < 4 || s.Len() != 1 || len(after) > 2 {
+		t.Fatalf("%d keys; files %v, then %v", s.Len(), before, after)
+	}
+}
