@@ -15,6 +15,7 @@ import (
 	"github.com/qsfs/qsfs/zdb"
 	"github.com/qsfs/qsfs/zdb/resp"
 	"github.com/qsfs/qsfs/zdb/server"
+	"github.com/qsfs/qsfs/zdb/store"
 	"github.com/spf13/cobra"
 )
 
@@ -95,8 +96,8 @@ const (
 	minMemory          = 128 << 20
 	minFileBytes       = 64 << 10
 	programBytes       = 16 << 20 // the program itself, which Go's memory limit does not count
-	storeBytes         = 16 << 20 // an open store: cache and memtables of its index, and what it takes for a while
-	storeOffHeapBytes  = 6 << 20  // of these, what the index takes outside of Go's heap (when built with cgo)
+	storeBytes         = 16 << 20 // an open store: memtables of its index, of the caches' share, and what it takes for a while
+	storeOtherBytes    = 4 << 20  // of these, what is not of the caches'
 	plainConnBytes     = 96 << 10 // a connection: its read buffer, two stacks, the kernel's view of it aside
 	tlsConnBytes       = 160 << 10
 	defaultConnections = 1024
@@ -153,9 +154,18 @@ func (f *serveFlags) check() error {
 
 func (f *serveFlags) openStores() int { return int(max(2, min(64, int64(f.memory)/2/storeBytes))) }
 
+// cacheBytes is what the indexes of all open stores share.
+func (f *serveFlags) cacheBytes() int64 {
+	return int64(f.memory)/2 - int64(f.openStores())*storeOtherBytes
+}
+
 // goMemory is the limit for Go's runtime, so that the process keeps to --memory.
 func (f *serveFlags) goMemory() int64 {
-	return int64(f.memory) - programBytes - int64(f.openStores())*storeOffHeapBytes
+	n := int64(f.memory) - programBytes
+	if store.CachesOffHeap {
+		n -= f.cacheBytes()
+	}
+	return n
 }
 
 func (f *serveFlags) connectionsThatFit() int {
@@ -179,7 +189,7 @@ func (f *serveFlags) options(log *slog.Logger) (server.Options, error) {
 		MaxConnections: f.maxConnections, MaxConnectionsPerClient: f.perClient,
 		RequestsPerSecond: f.requestsPerSecond, BytesPerSecond: float64(f.bytesPerSecond),
 		MaxRequestBytes: int64(f.maxRequest), IdleTimeout: f.idle,
-		MemoryBytes: int64(f.memory) / 4, FileBytes: int64(f.fileBytes), MaxOpenStores: f.openStores(),
+		MemoryBytes: int64(f.memory) / 4, FileBytes: int64(f.fileBytes), MaxOpenStores: f.openStores(), CacheBytes: f.cacheBytes(),
 		Metrics: f.metrics != "",
 	}
 	switch f.sync {

@@ -138,7 +138,7 @@ func (n *namespaces) open(ns *namespace) (*store.Store, error) {
 	s := ns.settings.Load()
 	st, err := store.Open(ns.storeDir(), store.Options{
 		FS: n.opts.fs, Now: n.opts.now, Log: n.opts.Log.With("namespace", ns.name), NoSync: n.opts.Sync == SyncNone, SyncEach: n.opts.Sync == SyncAlways,
-		MaxBytes: s.MaxBytes, CacheBytes: n.opts.CacheBytes, FileBytes: n.opts.FileBytes,
+		MaxBytes: s.MaxBytes, Caches: n.caches, FileBytes: n.opts.FileBytes,
 		Sequential: s.Mode == sequentialKeys,
 		OnJump:     func(closed, opened uint32) { n.jumped(ns, closed, opened) },
 	})

@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"github.com/qsfs/qsfs/zdb"
+	"github.com/qsfs/qsfs/zdb/store"
 )
 
 // namespaces are those of one data directory.
 type namespaces struct {
 	dir    string
 	opts   *Options
+	caches *store.Caches // of all stores
 	sealer *sealer
 	hooks  *hooks
 
@@ -31,8 +33,8 @@ type namespaces struct {
 	closed bool
 }
 
-func openNamespaces(dir string, o *Options, s *sealer, h *hooks) (*namespaces, error) {
-	n := &namespaces{dir: dir, opts: o, sealer: s, hooks: h, byName: make(map[string]*namespace), making: make(map[string]struct{})}
+func openNamespaces(dir string, o *Options, caches *store.Caches, s *sealer, h *hooks) (*namespaces, error) {
+	n := &namespaces{dir: dir, opts: o, caches: caches, sealer: s, hooks: h, byName: make(map[string]*namespace), making: make(map[string]struct{})}
 	n.idle = sync.NewCond(&n.mu)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

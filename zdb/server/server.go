@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/qsfs/qsfs/zdb"
 	"github.com/qsfs/qsfs/zdb/resp"
+	"github.com/qsfs/qsfs/zdb/store"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,7 +43,7 @@ type Options struct {
 	MaxConnections int           // 0 means 1024
 	MaxOpenStores  int           // 0 means 16
 	MemoryBytes    int64         // requests and replies in flight; 0 means 128 MiB
-	CacheBytes     int64         // index cache of a store; 0 means 4 MiB
+	CacheBytes     int64         // what the indexes of the stores share, see store.Caches; 0 means 64 MiB
 	FileBytes      int64         // a data file is ended at this size; 0 means what package store does
 	Timeout        time.Duration // without progress inside of a request or a reply; 0 means 30s
 	Version        string        // server_revision of INFO
@@ -79,6 +80,7 @@ type Server struct {
 	stats  stats
 	boot   time.Time
 
+	caches   *store.Caches
 	peers    *peers
 	measures *measures // nil without Options.Metrics
 
@@ -113,6 +115,9 @@ func Open(o Options) (*Server, error) {
 	}
 	if o.MaxOpenStores <= 0 {
 		o.MaxOpenStores = 16
+	}
+	if o.CacheBytes <= 0 {
+		o.CacheBytes = 64 << 20
 	}
 	if o.MemoryBytes <= 0 {
 		o.MemoryBytes = 128 << 20
@@ -163,11 +168,16 @@ func (s *Server) open() error {
 	dir := filepath.Join(s.opts.DataDir, namespacesDir)
 	s.hooks = newHooks(&s.opts)
 	s.hooks.start("namespaces-init", dir, dir)
-	if s.spaces, err = openNamespaces(dir, &s.opts, sealer, s.hooks); err != nil {
+	s.caches = store.NewCaches(s.opts.CacheBytes, openTables)
+	if s.spaces, err = openNamespaces(dir, &s.opts, s.caches, sealer, s.hooks); err != nil {
+		s.caches.Close()
 		s.hooks.end(context.Background())
 	}
 	return err
 }
+
+// openTables is how many tables of indexes are open at a time.
+const openTables = 256
 
 func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -336,6 +346,7 @@ func (s *Server) Close(ctx context.Context) error {
 	s.hooks.wait(ctx, "close")
 	s.spaces.closing()
 	err := s.spaces.close()
+	s.caches.Close()
 	s.hooks.end(ctx)
 	return errors.Join(err, s.unlock())
 }

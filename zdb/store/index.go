@@ -33,20 +33,17 @@ type index struct {
 	fs *indexFS
 }
 
-func openIndex(base vfs.FS, dir string, cacheBytes int64, log *slog.Logger, onFail func(error), onDamage func(error)) (*index, error) {
+func openIndex(base vfs.FS, dir string, caches *Caches, log *slog.Logger, onFail func(error), onDamage func(error)) (*index, error) {
 	ifs := newIndexFS(base, log, onFail)
-	// pebble takes the memtables out of the cache: two of them are its usual number.
-	cache := pebble.NewCache(cacheBytes + 2*memTableBytes)
-	defer cache.Unref()
 	opts := &pebble.Options{
 		FS:                          ifs,
-		Cache:                       cache,
+		Cache:                       caches.blocks,
+		FileCache:                   caches.tables,
 		DisableWAL:                  true,
 		DisableTableStats:           true,
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                memTableBytes,
 		MemTableStopWritesThreshold: memTables,
-		MaxOpenFiles:                64,
 		L0CompactionThreshold:       4,
 		MaxManifestFileSize:         1 << 20,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
@@ -56,6 +53,7 @@ func openIndex(base vfs.FS, dir string, cacheBytes int64, log *slog.Logger, onFa
 			DataCorruption:  func(info pebble.DataCorruptionInfo) { onDamage(info.Details) },
 		},
 	}
+	opts.TargetFileSizes[0] = tableBytes // and twice that for each level below
 	for i := range opts.Levels {
 		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		// Places and checksums do not get shorter, and the work would be on the way of each write.

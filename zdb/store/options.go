@@ -26,7 +26,9 @@ type Options struct {
 	ReserveBytes int64 // disk left free for deletes and the index; 0 means 16 MiB or 1/64 of the disk, whichever is less
 
 	FileBytes  int64 // a data file is ended at this size, or before where the store is small; 0 means 256 MiB
-	CacheBytes int64 // block cache of the index; 0 means 4 MiB
+	CacheBytes int64 // block cache of the index beside its memtables; 0 means 4 MiB
+
+	Caches *Caches // shared with other stores, in place of CacheBytes; nil means caches of its own
 
 	Now func() time.Time // nil means time.Now
 }
@@ -38,6 +40,8 @@ const (
 	defaultReserveBytes = 16 << 20
 	memTableBytes       = 4 << 20
 	memTables           = 3
+	tableBytes          = 8 << 20
+	openTables          = 64
 
 	// A batch is what one fdatasync covers, and what one pwritev takes (IOV_MAX is 1024).
 	maxBatchWrites = 480

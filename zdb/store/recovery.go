@@ -189,7 +189,7 @@ func (r *recovery) damage(msg string, attrs ...any) {
 }
 
 func (s *Store) openIndex() (*index, error) {
-	return openIndex(s.opts.FS, s.indexDir(), s.opts.CacheBytes, s.opts.Log, s.fail, s.markDamaged)
+	return openIndex(s.opts.FS, s.indexDir(), s.caches, s.opts.Log, s.fail, s.markDamaged)
 }
 
 // openIndexOrRebuild opens the index, or an empty one where the old is damaged.

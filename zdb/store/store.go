@@ -32,6 +32,7 @@ type Store struct {
 	reindexAsked atomic.Bool // the index was found damaged
 	indexBuilds  atomic.Uint64
 	device       string
+	caches       *Caches
 	space        space
 	room         room
 	dirty        dirtyFiles
@@ -85,6 +86,10 @@ func Open(dir string, o Options) (*Store, error) {
 	s.compactor.wake = make(chan struct{}, 1)
 	s.compactor.skip = make(map[fileID]bool)
 	s.limit.Store(o.MaxBytes)
+	if s.caches = o.Caches; s.caches == nil {
+		// Two memtables are there as a rule.
+		s.caches = NewCaches(o.CacheBytes+2*memTableBytes, openTables)
+	}
 	if err := s.open(); err != nil {
 		s.release()
 		return nil, fmt.Errorf("store %s: %w", dir, err)
@@ -196,6 +201,9 @@ func (s *Store) release() error {
 		s.ix = nil
 	}
 	s.indexMu.Unlock()
+	if s.opts.Caches == nil {
+		s.caches.Close()
+	}
 	if s.files != nil {
 		s.files.closeAll()
 	}
