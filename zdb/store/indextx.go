@@ -78,6 +78,31 @@ func (t *indexTx) forgetMarker(key []byte, marker *entry) error {
 	return t.batch.Delete(indexKey(kbuf[:0], key), nil)
 }
 
+// forgetRecord forgets a stale record, and the delete marker of its key when that was the
+// last one it kept out.
+func (t *indexTx) forgetRecord(key []byte, sequence uint64, file fileID) error {
+	var kbuf [staleKeyBytes]byte
+	if err := t.batch.Delete(staleKey(kbuf[:0], key, sequence, file), nil); err != nil {
+		return err
+	}
+	e, ok, err := find(t.batch, key)
+	if err != nil || !ok || !e.Deleted {
+		return err
+	}
+	it, err := t.batch.NewIter(staleRange(key, 0))
+	if err != nil {
+		return asDamage(err)
+	}
+	more := it.First()
+	if err := it.Close(); err != nil {
+		return asDamage(err)
+	}
+	if more {
+		return nil
+	}
+	return t.forgetMarker(key, &e)
+}
+
 func (t *indexTx) commit() error {
 	var kbuf [5]byte
 	var vbuf [metaBytes]byte

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // space knows for each data file where it ends and how many bytes of it count: records of
@@ -147,4 +149,36 @@ func (ix *index) loadSpace(p *space) error {
 		})
 	}
 	return asDamage(it.Error())
+}
+
+// forgetFiles takes data files that are gone out of the figures. It runs on the committer.
+func (s *Store) forgetFiles(gone func(fileID) bool) error {
+	b := s.ix.db.NewBatch()
+	defer b.Close()
+	for _, prefix := range []byte{prefixLive, prefixCondemned} {
+		it, err := s.ix.db.NewIter(prefixRange(prefix))
+		if err != nil {
+			return asDamage(err)
+		}
+		for ok := it.First(); ok; ok = it.Next() {
+			if len(it.Key()) != 5 {
+				it.Close()
+				return fmt.Errorf("figures of a data file: %w", errIndexDamaged)
+			}
+			id := fileID(binary.BigEndian.Uint32(it.Key()[1:]))
+			if gone(id) {
+				if err := b.Delete(it.Key(), nil); err != nil {
+					it.Close()
+					return err
+				}
+			} else if prefix == prefixCondemned {
+				s.compactor.condemned = id
+			}
+		}
+		if err := it.Close(); err != nil {
+			return asDamage(err)
+		}
+	}
+	s.space.drop(gone)
+	return diskErrorOrNil(s.ix.db.Apply(b, pebble.NoSync))
 }
