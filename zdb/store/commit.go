@@ -191,6 +191,7 @@ func (d *decider) decide(w *Write) (done bool, err error) {
 	case old.live() && d.same(w, valueCRC, old, before):
 		return true, nil
 	case !s.room.fits(d.placed + w.sizeBytes()):
+		s.compactor.poke()
 		return true, fmt.Errorf("%w: disk", zdb.ErrNoSpace)
 	}
 	now := w.UnixTime

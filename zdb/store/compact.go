@@ -129,12 +129,7 @@ func (s *Store) Compact(ctx context.Context) (Reclaimed, error) {
 	}
 	last := fileID(s.highest.Load())
 	return s.compactAll(ctx, func() (fileID, bool) {
-		for _, u := range s.space.ended(fileID(s.highest.Load())) {
-			if u.id <= last && u.deadBytes() > 0 && !s.compactor.skip[u.id] {
-				return u.id, true
-			}
-		}
-		return 0, false
+		return s.firstVictim(func(u usage) bool { return u.id <= last && u.deadBytes() > 0 })
 	}, false)
 }
 
@@ -142,17 +137,20 @@ func (s *Store) Compact(ctx context.Context) (Reclaimed, error) {
 func (s *Store) victim() (fileID, bool) {
 	_, total, dead := s.space.totals()
 	short := s.room.isShort()
-	for _, u := range s.space.ended(fileID(s.highest.Load())) {
+	return s.firstVictim(func(u usage) bool {
 		d := u.deadBytes()
-		switch {
-		case s.compactor.skip[u.id]:
-			continue
-		case u.liveBytes == 0,
-			d*deadShareFile >= u.endBytes && dead*deadShareAll >= total,
-			short && d*deadShareShort >= u.endBytes:
+		return u.liveBytes == 0 || d*deadShareFile >= u.endBytes && dead*deadShareAll >= total ||
+			short && d*deadShareShort >= u.endBytes
+	})
+}
+
+// firstVictim gives the file with the greatest dead share of those that pay. One whose live
+// records the disk has no room for now has to wait for the others.
+func (s *Store) firstVictim(pays func(usage) bool) (fileID, bool) {
+	for _, u := range s.space.ended(fileID(s.highest.Load())) {
+		if pays(u) && !s.compactor.skip[u.id] && s.room.fitsMove(u.liveBytes) {
 			return u.id, true
 		}
-		return 0, false // the next ones have less
 	}
 	return 0, false
 }

@@ -443,3 +443,74 @@ func TestClearLeavesFiles(t *testing.T) {
 		t.Fatalf("%d keys; files %v, then %v", s.Len(), before, after)
 	}
 }
+
+// smallDisk is a disk of so many bytes, of which data files take their part.
+type smallDisk struct {
+	vfs.FS
+	t         *testing.T
+	sizeBytes int64
+}
+
+func (d smallDisk) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	used := int64(0)
+	ids, err := listFiles(d.FS, "/s")
+	if err != nil {
+		d.t.Error(err)
+	}
+	for _, id := range ids {
+		if st, err := d.FS.Stat("/s/" + fileName(id)); err == nil {
+			used += st.Size()
+		}
+	}
+	return vfs.DiskUsage{TotalBytes: uint64(d.sizeBytes), AvailBytes: uint64(max(0, d.sizeBytes-used))}, nil
+}
+
+// On a full disk a file is passed over while there is no room for its live records, and the
+// others are compacted; when they have made room, it follows.
+func TestCompactFullDisk(t *testing.T) {
+	disk := smallDisk{FS: vfs.NewMem(), t: t, sizeBytes: 1 << 20}
+	s := mustOpen(t, "/s", Options{FS: disk, FileBytes: 256 << 10, ReserveBytes: 64 << 10})
+	big, n := 50, 50
+	fillKeys(t, s, 0, big, 4<<10)
+	jump := func() {
+		if _, _, err := s.Jump(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	jump()
+	var err error
+	for ; err == nil; n++ { // small files, until the disk is full
+		if err = s.Set(ctx, fmt.Append(nil, "key", n), []byte(value(n, 4<<10))); n%4 == 0 {
+			jump()
+		}
+	}
+	n--
+	wantErr(t, err, zdb.ErrNoSpace)
+	// Two fifths of the big file are dead, a quarter of the small ones.
+	gone := func(i int) bool { return i < big && i%5 < 2 || i >= big && i%4 == 1 }
+	for i := range n {
+		if gone(i) {
+			if err := s.Del(ctx, fmt.Append(nil, "key", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if id, ok := s.firstVictim(func(u usage) bool { return u.deadBytes() > 0 }); !ok || id == 1 {
+		t.Fatalf("the first one is %d, %v", id, ok)
+	}
+	if _, err := s.Compact(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if st := s.Stats(); st.DeadBytes > 16<<10 {
+		t.Errorf("%d bytes stay dead", st.DeadBytes)
+	}
+	mustSet(t, s, "again", value(1, 4<<10))
+	for i := range n {
+		if key := fmt.Sprint("key", i); !gone(i) {
+			wantGet(t, s, key, value(i, 4<<10))
+		}
+	}
+	if err := checkFigures(s); err != nil {
+		t.Fatal(err)
+	}
+}
