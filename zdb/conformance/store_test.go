@@ -85,15 +85,20 @@ func (e *embedded) Time(ctx context.Context, key []byte) (time.Time, error) {
 func (e *embedded) Len(context.Context) (int64, error) { return e.Store.Len(), nil }
 
 func (e *embedded) Page(ctx context.Context, cursor []byte, reverse bool) (page []client.Entry, next []byte, err error) {
+	var last store.Item
 	err = e.Scan(ctx, store.ScanOptions{After: cursor, Reverse: reverse}, func(i store.Item) bool {
 		page = append(page, client.Entry{Key: bytes.Clone(i.Key), SizeBytes: i.ValueBytes, Time: time.Unix(i.UnixTime, 0)})
-		next = bytes.Clone(i.Cursor[:])
+		last = i
 		return len(page) < 100
 	})
-	if err == nil && len(page) == 0 {
-		err = zdb.ErrNoMoreData
+	if err != nil {
+		return nil, nil, err
 	}
-	return page, next, err
+	if len(page) == 0 {
+		return nil, nil, zdb.ErrNoMoreData
+	}
+	at := last.Cursor()
+	return page, at[:], nil
 }
 
 func (e *embedded) Cursor(ctx context.Context, key []byte) ([]byte, error) {

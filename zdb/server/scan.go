@@ -32,7 +32,7 @@ func (c *conn) page(req *resp.Request, reverse bool) error {
 		o.After = append([]byte{}, req.Args[1]...)
 	}
 	var items []byte
-	var next store.Cursor
+	var last store.Item
 	n := 0
 	mem, err := c.fetch(func(st *store.Store, alloc func(int) []byte) error {
 		b := alloc(maxPageBytes)
@@ -45,7 +45,7 @@ func (c *conn) page(req *resp.Request, reverse bool) error {
 			items = resp.AppendBulk(items, i.Key)
 			items = resp.AppendInt(items, int64(i.ValueBytes))
 			items = resp.AppendInt(items, i.UnixTime)
-			next = i.Cursor
+			last = i
 			n++
 			return n < maxPageEntries
 		})
@@ -60,6 +60,7 @@ func (c *conn) page(req *resp.Request, reverse bool) error {
 		c.fail(zdb.TextNoMoreData)
 	default:
 		b := resp.AppendArray(make([]byte, 0, 64), 2)
+		next := last.Cursor()
 		b = resp.AppendBulk(b, next[:])
 		c.list(resp.AppendArray(b, n), items, mem)
 	}

@@ -383,7 +383,7 @@ func TestClear(t *testing.T) {
 			}
 		}
 		var cursor Cursor
-		if err := s.Scan(ctx, ScanOptions{}, func(i Item) bool { cursor = i.Cursor; return false }); err != nil {
+		if err := s.Scan(ctx, ScanOptions{}, func(i Item) bool { cursor = i.Cursor(); return false }); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Clear(ctx); err != nil {

@@ -52,7 +52,8 @@
 //
 //	'k' key                              entry of the record that counts: file id u32, offset u32, value length u32,
 //	                                     value CRC u32, time i64, sequence u64; length 0xffffffff is a delete marker
-//	's' order                            key (order big endian: the sequence, or the id in sequential mode)
+//	's' order (big endian: the           value length u32, time i64, key: what a scan tells
+//	    sequence, or the id)
 //	'o' key length u8, key,              offset u32 of a stale record: one with a value that was overwritten, deleted
 //	    sequence, file id (big endian)   or moved, and is on disk still
 //	'f' file id (big endian)             bytes of the file that count, i64

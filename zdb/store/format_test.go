@@ -185,9 +185,16 @@ func FuzzIndexRecords(f *testing.F) {
 	marker := entry{File: 1, Offset: 64, Deleted: true, UnixTime: 3, Sequence: 7}
 	f.Add(marker.append(nil))
 	f.Add(m.append(nil))
+	f.Add(appendScanItem(nil, []byte("key"), &e))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if e, err := decodeEntry(b); err == nil && !bytes.Equal(e.append(nil), b) {
 			t.Fatalf("entry not canonical: %x", b)
+		}
+		if key, info, err := decodeScanItem(b); err == nil {
+			again := appendScanItem(nil, key, &entry{ValueBytes: uint32(info.ValueBytes), UnixTime: info.UnixTime})
+			if !bytes.Equal(again, b) {
+				t.Fatalf("order entry not canonical: %x", b)
+			}
 		}
 		if m, err := decodeMeta(b); err == nil && !bytes.Equal(m.append(nil), b) {
 			t.Fatalf("state not canonical: %x", b)
@@ -197,12 +204,12 @@ func FuzzIndexRecords(f *testing.F) {
 
 func FuzzCursor(f *testing.F) {
 	s := &Store{id: goldenID}
-	c := s.cursor(make([]byte, 5), &entry{ValueBytes: 7, Sequence: 1<<40 + 3})
+	c := s.id.cursor(5, 1<<40+3, 7)
 	f.Add(c[:])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		sequence, err := s.parseCursor(b)
 		if err == nil {
-			if again := s.cursor(make([]byte, b[0]), &entry{ValueBytes: uint32(b[5]) | uint32(b[6])<<8 | uint32(b[7])<<16 | uint32(b[8])<<24, Sequence: sequence}); !bytes.Equal(again[:], b) {
+			if again := s.id.cursor(int(b[0]), sequence, int(uint32(b[5])|uint32(b[6])<<8|uint32(b[7])<<16|uint32(b[8])<<24)); !bytes.Equal(again[:], b) {
 				t.Fatalf("not canonical: %x", b)
 			}
 		} else if !errors.Is(err, zdb.ErrBadCursor) {

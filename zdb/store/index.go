@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/qsfs/qsfs/zdb"
 )
 
 // errIndexDamaged means the index can't be trusted; it is then built anew.
@@ -164,6 +165,25 @@ func (l indexLog) Errorf(format string, args ...any) {
 
 func (l indexLog) Fatalf(format string, args ...any) {
 	panic("zdb store index: " + fmt.Sprintf(format, args...))
+}
+
+// scanHeadBytes is what is ahead of the key in an entry of the order: all that a scan tells of it,
+// so that it need not look each key up.
+const scanHeadBytes = 12
+
+func appendScanItem(dst, key []byte, e *entry) []byte {
+	dst = binary.LittleEndian.AppendUint32(dst, e.ValueBytes)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(e.UnixTime))
+	return append(dst, key...)
+}
+
+// decodeScanItem gives a part of b as the key.
+func decodeScanItem(b []byte) (key []byte, info Info, err error) {
+	if len(b) <= scanHeadBytes || len(b) > scanHeadBytes+zdb.MaxKeyBytes || binary.LittleEndian.Uint32(b) > zdb.MaxValueBytes {
+		return nil, Info{}, fmt.Errorf("order entry: %w", errIndexDamaged)
+	}
+	info = Info{ValueBytes: int(binary.LittleEndian.Uint32(b)), UnixTime: int64(binary.LittleEndian.Uint64(b[4:]))}
+	return b[scanHeadBytes:], info, nil
 }
 
 func parseOrderKey(k []byte) (uint64, error) {

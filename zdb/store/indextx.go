@@ -62,8 +62,9 @@ func (t *indexTx) replace(key []byte, e, old *entry) error {
 			t.meta.LiveBytes += int64(e.ValueBytes)
 			t.meta.Entries++
 		}
-		if !ordered {
-			if err := t.batch.Set(orderKey(kbuf[:0], t.store.order(key, e)), key, nil); err != nil {
+		if !moved {
+			var ibuf [scanHeadBytes + 255]byte
+			if err := t.batch.Set(orderKey(kbuf[:0], t.store.order(key, e)), appendScanItem(ibuf[:0], key, e), nil); err != nil {
 				return err
 			}
 		}

@@ -21,21 +21,26 @@ type Cursor [CursorBytes]byte
 type Item struct {
 	Key []byte
 	Info
-	Cursor Cursor // to go on behind this entry
+
+	store storeID
+	order uint64
 }
 
-func (s *Store) cursor(key []byte, e *entry) (c Cursor) {
-	order := s.order(key, e)
-	c[0] = byte(len(key))
+// Cursor is where a scan goes on behind this entry. A copy of the item gives it also when the
+// key is valid no more.
+func (i Item) Cursor() Cursor { return i.store.cursor(len(i.Key), i.order, i.ValueBytes) }
+
+func (id storeID) cursor(keyBytes int, order uint64, valueBytes int) (c Cursor) {
+	c[0] = byte(keyBytes)
 	binary.LittleEndian.PutUint32(c[1:], uint32(order>>32))
-	binary.LittleEndian.PutUint32(c[5:], e.ValueBytes)
+	binary.LittleEndian.PutUint32(c[5:], uint32(valueBytes))
 	binary.LittleEndian.PutUint32(c[9:], uint32(order))
-	copy(c[13:], s.cursorCheck(c[:13]))
+	copy(c[13:], id.cursorCheck(c[:13]))
 	return c
 }
 
-func (s *Store) cursorCheck(b []byte) []byte {
-	m := hmac.New(sha256.New, append([]byte("scan cursor "), s.id[:]...))
+func (id storeID) cursorCheck(b []byte) []byte {
+	m := hmac.New(sha256.New, append([]byte("scan cursor "), id[:]...))
 	m.Write(b)
 	return m.Sum(nil)[:4]
 }
@@ -48,13 +53,13 @@ func (s *Store) KeyCursor(ctx context.Context, key []byte) (Cursor, error) {
 	}
 	s.indexMu.RLock()
 	defer s.indexMu.RUnlock()
-	return s.cursor(key, &e), nil
+	return s.id.cursor(len(key), s.order(key, &e), int(e.ValueBytes)), nil
 }
 
 // parseCursor gives the place in the order that a cursor names; zdb.ErrBadCursor when this
 // store did not make it.
 func (s *Store) parseCursor(c []byte) (uint64, error) {
-	if len(c) != CursorBytes || c[0] == 0 || !hmac.Equal(s.cursorCheck(c[:13]), c[13:]) ||
+	if len(c) != CursorBytes || c[0] == 0 || !hmac.Equal(s.id.cursorCheck(c[:13]), c[13:]) ||
 		binary.LittleEndian.Uint32(c[5:]) > zdb.MaxValueBytes {
 		return 0, zdb.ErrBadCursor
 	}
@@ -84,9 +89,7 @@ func (s *Store) Scan(ctx context.Context, o ScanOptions, fn func(Item) bool) err
 			return err
 		}
 	}
-	snap := s.ix.db.NewSnapshot()
-	defer snap.Close()
-	it, err := snap.NewIterWithContext(ctx, prefixRange(prefixOrder))
+	it, err := s.ix.db.NewIterWithContext(ctx, prefixRange(prefixOrder))
 	if err != nil {
 		return s.scanError(err)
 	}
@@ -113,16 +116,11 @@ func (s *Store) Scan(ctx context.Context, o ScanOptions, fn func(Item) bool) err
 		if err != nil {
 			return s.scanError(err)
 		}
-		key := it.Value()
-		e, found, err := find(snap, key)
-		if err == nil && (!found || e.Deleted || s.order(key, &e) != order) {
-			err = fmt.Errorf("order and keys differ: %w", errIndexDamaged)
-		}
+		key, info, err := decodeScanItem(it.Value())
 		if err != nil {
 			return s.scanError(err)
 		}
-		item := Item{Key: key, Info: Info{ValueBytes: int(e.ValueBytes), UnixTime: e.UnixTime}, Cursor: s.cursor(key, &e)}
-		if !fn(item) {
+		if !fn(Item{Key: key, Info: info, store: s.id, order: order}) {
 			return nil
 		}
 	}

@@ -16,15 +16,20 @@ const pageEntries = 512
 
 // Page is a piece of a scan.
 func (s Store) Page(ctx context.Context, cursor []byte) (page []Entry, next []byte, err error) {
+	var last store.Item
 	err = s.Scan(ctx, store.ScanOptions{After: cursor}, func(i store.Item) bool {
 		page = append(page, Entry{Key: bytes.Clone(i.Key), ValueBytes: i.ValueBytes, UnixTime: i.UnixTime})
-		next = bytes.Clone(i.Cursor[:])
+		last = i
 		return len(page) < pageEntries
 	})
-	if err == nil && len(page) == 0 {
-		err = zdb.ErrNoMoreData
+	if err != nil {
+		return nil, nil, err
 	}
-	return page, next, err
+	if len(page) == 0 {
+		return nil, nil, zdb.ErrNoMoreData
+	}
+	at := last.Cursor()
+	return page, at[:], nil
 }
 
 // Set stores a value.
