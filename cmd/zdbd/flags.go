@@ -91,11 +91,12 @@ func (f *serveFlags) logger(w io.Writer, asJSON bool) *slog.Logger {
 }
 
 // What of --memory goes where. A quarter is for requests and replies in flight (and what the
-// garbage collector has not taken back of them), half for the stores, a quarter for connections.
+// garbage collector has not taken back of them), three eighths for the stores, a quarter for
+// connections.
 const (
 	minMemory          = 128 << 20
 	minFileBytes       = 64 << 10
-	programBytes       = 16 << 20 // the program itself, which Go's memory limit does not count
+	programBytes       = 24 << 20 // the program itself, which Go's memory limit does not count
 	storeBytes         = 16 << 20 // an open store: memtables of its index, of the caches' share, and what it takes for a while
 	storeOtherBytes    = 4 << 20  // of these, what is not of the caches'
 	plainConnBytes     = 96 << 10 // a connection: its read buffer, two stacks, the kernel's view of it aside
@@ -156,14 +157,15 @@ func (f *serveFlags) openStores() int { return int(max(2, min(64, int64(f.memory
 
 // cacheBytes is what the indexes of all open stores share.
 func (f *serveFlags) cacheBytes() int64 {
-	return int64(f.memory)/2 - int64(f.openStores())*storeOtherBytes
+	return int64(f.memory)*3/8 - int64(f.openStores())*storeOtherBytes
 }
 
 // goMemory is the limit for Go's runtime, so that the process keeps to --memory.
 func (f *serveFlags) goMemory() int64 {
 	n := int64(f.memory) - programBytes
 	if store.CachesOffHeap {
-		n -= f.cacheBytes()
+		// What malloc takes for blocks of many sizes is up to half more (measured 2026-12).
+		n -= f.cacheBytes() * 3 / 2
 	}
 	return n
 }
