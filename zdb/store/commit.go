@@ -92,6 +92,10 @@ func (s *Store) tryCommit(batch []*Write) ([]*change, error) {
 		d.pending = s.pending
 		defer clear(s.pending)
 	}
+	if len(batch) >= finderWrites {
+		d.finder = s.ix.newFinder()
+		defer d.finder.close()
+	}
 	var late []*Write // hang on changes of this batch
 	for _, w := range batch {
 		done, err := d.decide(w)
@@ -145,6 +149,7 @@ type decider struct {
 	changes []*change
 	slab    []change // what changes point to; it has room for a batch
 	pending map[string]*change
+	finder  *finder // nil for a small batch
 }
 
 // decide makes a change of w, or says with done that there is none to make.
@@ -160,7 +165,7 @@ func (d *decider) decide(w *Write) (done bool, err error) {
 	if before != nil {
 		old = &before.at
 	} else {
-		e, ok, err := find(s.ix.db, w.Key)
+		e, ok, err := d.find(w.Key)
 		if err != nil {
 			s.noteReadError()
 			s.markDamaged(err)
@@ -216,6 +221,13 @@ func (d *decider) decide(w *Write) (done bool, err error) {
 		d.pending[string(w.Key)] = c
 	}
 	return false, nil
+}
+
+func (d *decider) find(key []byte) (entry, bool, error) {
+	if d.finder != nil {
+		return d.finder.find(key)
+	}
+	return find(d.store.ix.db, key)
 }
 
 // overLimit is 0-db's rule: live + new > limit + old value of this key.

@@ -138,6 +138,43 @@ func find(r reader, key []byte) (e entry, ok bool, err error) {
 	return e, err == nil, err
 }
 
+// finder looks many keys up that are likely not there. Unlike pebble's Get it asks the filters of
+// the last level too, where nearly all keys are: with more keys than the cache holds, each key that
+// is new would read a block of it. To make one costs as much as some lookups.
+type finder struct {
+	it  *pebble.Iterator
+	err error
+	key []byte
+}
+
+// finderWrites is the size of a batch from which a finder pays.
+const finderWrites = 8
+
+func (ix *index) newFinder() *finder {
+	o := prefixRange(prefixKey)
+	o.UseL6Filters = true
+	it, err := ix.db.NewIter(o)
+	return &finder{it: it, err: err}
+}
+
+func (f *finder) find(key []byte) (e entry, ok bool, err error) {
+	if f.err != nil {
+		return entry{}, false, asDamage(f.err)
+	}
+	f.key = indexKey(f.key[:0], key)
+	if !f.it.SeekPrefixGE(f.key) {
+		return entry{}, false, asDamage(f.it.Error())
+	}
+	e, err = decodeEntry(f.it.Value())
+	return e, err == nil, err
+}
+
+func (f *finder) close() {
+	if f.it != nil {
+		f.it.Close()
+	}
+}
+
 func (ix *index) meta() (m meta, ok bool, err error) {
 	v, closer, err := ix.db.Get([]byte(keyMeta))
 	if errors.Is(err, pebble.ErrNotFound) {
