@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"time"
 )
 
 // Ours is the zdbd at path, or, where that is empty, the one of this source tree, built
@@ -30,11 +31,15 @@ func Original(path string, args ...string) (Program, error) {
 	return Program{Name: "original", Path: path, Original: true, Args: args}, err
 }
 
+const versionTimeout = 10 * time.Second
+
 // versionOf finds a version number in what the original prints.
 var versionOf = regexp.MustCompile(`v\d+\.\d+\.\d+`)
 
 // Version asks a program for its version; empty when it does not tell.
 func (p Program) Version(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+	defer cancel()
 	if p.Original {
 		out, _ := exec.CommandContext(ctx, p.Path, "--version").CombinedOutput()
 		return string(bytes.TrimSpace(append([]byte("0-db "), versionOf.Find(out)...)))

@@ -20,6 +20,7 @@ import (
 type limits struct {
 	bytes    int64         // of values, written by SET or stored for GET
 	duration time.Duration // of what is measured
+	timeout  time.Duration // of a measurement with all that belongs to it
 	seed     uint64
 }
 
@@ -34,6 +35,8 @@ const (
 
 // measure takes one sample of a cell on a program that it starts and takes away.
 func measure(ctx context.Context, base string, p daemon.Program, c cell, l limits) (s report.Sample, err error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout) // a server that hangs ends its measurement, not the run
+	defer cancel()
 	// What GET reads is stored without sync, or it would take long where each SET has its own.
 	start := c.sync
 	if c.verb == verbGet {

@@ -137,6 +137,7 @@ EXIT STATUS
 	f.IntVar(&o.rounds, "rounds", 3, "rounds; each measures every cell on every program")
 	f.IntVar(&o.mib, "mib", 256, "MiB of values that a measurement stores at most")
 	f.DurationVar(&o.limits.duration, "duration", time.Second, "how long a measurement takes at most")
+	f.DurationVar(&o.limits.timeout, "timeout", 5*time.Minute, "a measurement has failed when it and its preparation take longer")
 	f.Uint64Var(&o.limits.seed, "seed", 1, "seed of the data")
 	f.BoolVar(&o.json, "json", false, "print JSON instead of a table")
 	f.StringVar(&o.markdown, "markdown", "", "write the report as markdown to this `file` too")
@@ -150,8 +151,8 @@ func (o *options) check(args []string) error {
 	if len(args) > 0 {
 		return usage("unexpected argument %q", args[0])
 	}
-	if o.rounds < 1 || o.mib < 1 || o.limits.duration <= 0 {
-		return usage("--rounds, --mib and --duration must be above 0")
+	if o.rounds < 1 || o.mib < 1 || o.limits.duration <= 0 || o.limits.timeout <= 0 {
+		return usage("--rounds, --mib, --duration and --timeout must be above 0")
 	}
 	if len(o.choices.cells()) == 0 {
 		return usage("nothing is left to measure")

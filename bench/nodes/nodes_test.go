@@ -22,7 +22,20 @@ import (
 // program is our zdbd, built once.
 var program string
 
+// muteVariable makes this test's own program a server that answers nothing.
+const muteVariable = "QSFS_BENCH_TEST_MUTE"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(muteVariable) != "" {
+		if os.Args[1] == "version" {
+			os.Exit(0)
+		}
+		l, err := net.Listen("unix", os.Args[len(os.Args)-1]) // the value of --socket
+		for err == nil {
+			_, err = l.Accept()
+		}
+		os.Exit(1)
+	}
 	dir, err := os.MkdirTemp("", "nodes-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -91,6 +104,22 @@ func TestFailedMeasurement(t *testing.T) {
 	empty(t, dir)
 }
 
+// A server that hangs is in the report too.
+func TestMuteServer(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(muteVariable, "1")
+	dir := t.TempDir()
+	code, stdout, stderr := call(context.Background(), "--zdbd", self, "--dir", dir, "--sizes", "100", "--rounds", "1", "--duration", "10ms",
+		"--timeout", "200ms", "--conns", "2", "--depth", "2", "--network", "unix", "--sync", "none")
+	if code != exitSomeFailed || strings.Count(stdout, context.DeadlineExceeded.Error()) != 2 {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+	empty(t, dir)
+}
+
 func TestInterrupted(t *testing.T) {
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
@@ -105,7 +134,7 @@ func TestInterrupted(t *testing.T) {
 func TestUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--verbs", "DEL"}, {"--sizes", "4"}, {"--sizes", "9000000"}, {"--conns", "0"}, {"--depth", "1001"}, {"--network", "udp"}, {"--sync", "always"},
-		{"--rounds", "0"}, {"--duration", "0s"}, {"--mib", "0"}, {"--verbs", ""}, {"--nosuch"}, {"extra"},
+		{"--rounds", "0"}, {"--duration", "0s"}, {"--mib", "0"}, {"--timeout", "0s"}, {"--verbs", ""}, {"--nosuch"}, {"extra"},
 	} {
 		code, _, stderr := call(context.Background(), args...)
 		if code != exitUsage || !strings.Contains(stderr, "hint") {
