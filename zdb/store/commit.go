@@ -290,10 +290,15 @@ func (s *Store) append(changes []*change) error {
 }
 
 // fileLimit is where a data file is ended. Files of a small store are small, because what is
-// dead in the file that is written to can't be given back.
+// dead in the file that is written to can't be given back. Without syncs they are larger: to end
+// one waits for the disk, which otherwise nobody does.
 func (s *Store) fileLimit() int64 {
 	_, bytes, _ := s.space.totals()
-	return max(min(s.opts.FileBytes, minFileBytes), min(s.opts.FileBytes, bytes/8))
+	least := int64(minFileBytes)
+	if s.opts.NoSync {
+		least = unsyncedFileBytes
+	}
+	return max(min(s.opts.FileBytes, least), min(s.opts.FileBytes, bytes/8))
 }
 
 // dropCached gives the page cache of what is durable back: a value that was just stored is

@@ -414,3 +414,36 @@ func dump(t *testing.T, fs vfs.FS, s *Store) {
 	}
 	s.Scan(ctx, ScanOptions{}, func(i Item) bool { t.Logf("scan %s %d", i.Key, i.ValueBytes); return true })
 }
+
+// Compactions of the index that a close cuts short do no harm: nobody waits for them, and what
+// they would have put in order is there all the same.
+func TestCloseEndsIndexCompactions(t *testing.T) {
+	mem := vfs.NewMem()
+	s := mustOpen(t, "/s", Options{FS: mem})
+	for round := range 3 {
+		for i := range 50 {
+			mustSet(t, s, fmt.Sprint("key", i), fmt.Sprint("value", round))
+		}
+		if err := s.ix.db.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.ix.fs.endCompactions()
+	if err := s.ix.db.Compact(ctx, []byte{0}, []byte{0xff}, false); !errors.Is(err, errEnding) {
+		t.Fatalf("the compaction ends with %v", err)
+	}
+	mustSet(t, s, "last", "x")
+	wantGet(t, s, "key7", "value2")
+	if s.reindexAsked.Load() {
+		t.Fatal("it is taken for damage")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, "/s", Options{FS: mem})
+	wantGet(t, s, "key7", "value2")
+	wantGet(t, s, "last", "x")
+	if s.Len() != 51 {
+		t.Fatalf("%d keys", s.Len())
+	}
+}

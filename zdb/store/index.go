@@ -50,8 +50,12 @@ func openIndex(base vfs.FS, dir string, caches *Caches, log *slog.Logger, onFail
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 1 },
 		Logger:                      indexLog{log},
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) { onDamage(err) },
-			DataCorruption:  func(info pebble.DataCorruptionInfo) { onDamage(info.Details) },
+			BackgroundError: func(err error) {
+				if !errors.Is(err, errEnding) {
+					onDamage(err)
+				}
+			},
+			DataCorruption: func(info pebble.DataCorruptionInfo) { onDamage(info.Details) },
 		},
 	}
 	opts.TargetFileSizes[0] = tableBytes // and twice that for each level below
@@ -81,6 +85,7 @@ func isDiskTrouble(err error) bool {
 
 func (ix *index) close() error {
 	ix.fs.stopWaiting()
+	ix.fs.endCompactions()
 	return ix.db.Close()
 }
 

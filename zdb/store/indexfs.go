@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,7 +30,18 @@ type indexFS struct {
 	stopped chan struct{}
 	full    int // writers that wait for space
 	frozen  bool
+	ending  atomic.Bool // compactions are to end
 }
+
+// compactionCategory is what pebble calls the tables that a compaction writes.
+const compactionCategory = "pebble-compaction"
+
+// errEnding ends a compaction of the index: the store closes.
+var errEnding = errors.New("zdb: store closes")
+
+// endCompactions makes compactions fail, so that a close need not wait for what may be hundreds
+// of MiB. They only order what is there, and are begun anew some time later.
+func (f *indexFS) endCompactions() { f.ending.Store(true) }
 
 const spaceRetryInterval = 200 * time.Millisecond
 
@@ -119,6 +131,10 @@ func isNoSpace(err error) bool {
 }
 
 func (f *indexFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	compaction := c == compactionCategory
+	if compaction && f.ending.Load() {
+		return nil, errEnding
+	}
 	var file vfs.File
 	err := f.change(func() (err error) {
 		file, err = f.FS.Create(name, c)
@@ -130,7 +146,7 @@ func (f *indexFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error)
 	if file == nil { // frozen
 		return &indexFile{File: nowhere{}, fs: f}, nil
 	}
-	return &indexFile{File: file, fs: f}, nil
+	return &indexFile{File: file, fs: f, compaction: compaction}, nil
 }
 
 func (f *indexFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
@@ -183,10 +199,14 @@ func (f *indexFS) Unwrap() vfs.FS { return f.FS }
 // indexFile is a file of the index under indexFS's rules.
 type indexFile struct {
 	vfs.File
-	fs *indexFS
+	fs         *indexFS
+	compaction bool
 }
 
 func (f *indexFile) Write(p []byte) (int, error) {
+	if f.compaction && f.fs.ending.Load() {
+		return 0, errEnding
+	}
 	done := 0
 	err := f.fs.change(func() error {
 		n, err := f.File.Write(p[done:])

@@ -36,11 +36,12 @@ type Options struct {
 const (
 	defaultFileBytes    = 256 << 20
 	minFileBytes        = 16 << 20
+	unsyncedFileBytes   = 64 << 20 // minFileBytes without syncs
 	defaultCacheBytes   = 4 << 20
 	defaultReserveBytes = 16 << 20
 	memTableBytes       = 4 << 20
 	memTables           = 3
-	tableBytes          = 8 << 20
+	tableBytes          = 4 << 20
 	openTables          = 64
 
 	// A batch is what one fdatasync covers, and what one pwritev takes (IOV_MAX is 1024).
