@@ -82,14 +82,30 @@ func Start(ctx context.Context, p Program, o Options) (_ *Daemon, err error) {
 
 // Restart ends the process and starts it on the same data with another durability.
 func (d *Daemon) Restart(ctx context.Context, sync string) error {
-	err := d.stop()
-	if err == nil {
-		d.opts.Sync = sync
-		err = d.start(ctx)
+	if err := d.Stop(); err != nil {
+		return err
 	}
-	if err != nil {
+	d.opts.Sync = sync
+	return d.Resume(ctx)
+}
+
+// Resume starts a process that was stopped or killed on the same data, and returns when it
+// takes connections.
+func (d *Daemon) Resume(ctx context.Context) error {
+	if err := d.start(ctx); err != nil {
 		return fmt.Errorf("restart of daemon %s: %w", d.program.Name, err)
 	}
+	return nil
+}
+
+// Kill ends the process as kill -9 does, without a chance to write anything.
+func (d *Daemon) Kill() error {
+	if err := d.Err(); err != nil {
+		return err
+	}
+	_ = d.cmd.Process.Kill() // it may have ended
+	<-d.done
+	d.cmd = nil
 	return nil
 }
 
@@ -124,6 +140,9 @@ func (d *Daemon) start(ctx context.Context) error {
 	}()
 	return d.ready(ctx)
 }
+
+// DataDir is the folder of the data.
+func (d *Daemon) DataDir() string { return d.path("data") }
 
 func (d *Daemon) path(name string) string { return filepath.Join(d.root, name) }
 
@@ -217,11 +236,11 @@ func (d *Daemon) Log() string {
 
 // Close ends the process and removes its files.
 func (d *Daemon) Close() error {
-	return errors.Join(d.stop(), os.RemoveAll(d.root))
+	return errors.Join(d.Stop(), os.RemoveAll(d.root))
 }
 
-// stop asks the process to end, then makes it.
-func (d *Daemon) stop() error {
+// Stop asks the process to end, then makes it. Its data stays.
+func (d *Daemon) Stop() error {
 	if d.cmd == nil {
 		return nil
 	}

@@ -71,7 +71,14 @@ func TestPrograms(t *testing.T) {
 					t.Fatal(err)
 				}
 				request("*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", "$1\r\nv\r\n")
-				if u, err := d.Usage(); err != nil || u.MemoryBytes < 1<<20 || u.PeakBytes < u.MemoryBytes || u.CPU < 0 || u.CPU > time.Minute {
+				if err := d.Kill(); err != nil {
+					t.Fatal(err)
+				}
+				if err := d.Resume(context.Background()); err != nil {
+					t.Fatal(err)
+				}
+				request("*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", "$1\r\nv\r\n")
+				if u, err := d.Usage(); err != nil || u.MemoryBytes < 1<<20 || u.PeakBytes < u.MemoryBytes || u.OwnBytes < 1<<20 || u.OwnBytes >= u.MemoryBytes || u.CPU < 0 || u.CPU > time.Minute {
 					t.Errorf("%+v, %v", u, err)
 				}
 				if err := d.Close(); err != nil {

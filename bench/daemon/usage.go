@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // clockTick is the unit of times in /proc/PID/stat: USER_HZ, which is 100 on all
@@ -21,6 +23,7 @@ type Usage struct {
 	CPU         time.Duration // of all its threads, user and system
 	MemoryBytes int64         // resident now
 	PeakBytes   int64         // resident at most
+	OwnBytes    int64         // resident now without pages of files, such as those of the program
 }
 
 // Usage reads it from /proc.
@@ -44,8 +47,20 @@ func (d *Daemon) Usage() (Usage, error) {
 	if u.MemoryBytes, err = kilobytes(status, "VmRSS:"); err != nil {
 		return u, err
 	}
+	if u.OwnBytes, err = kilobytes(status, "RssAnon:"); err != nil {
+		return u, err
+	}
 	u.PeakBytes, err = kilobytes(status, "VmHWM:")
 	return u, err
+}
+
+// OwnCPU is what this process itself has taken, all threads, user and system.
+func OwnCPU() (time.Duration, error) {
+	var own unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &own); err != nil {
+		return 0, fmt.Errorf("getrusage: %w", err)
+	}
+	return time.Duration(own.Utime.Nano() + own.Stime.Nano()), nil
 }
 
 // cpuOf takes fields 14 and 15, utime and stime, of /proc/PID/stat. Field 2 is the name

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/qsfs/qsfs/bench/daemon"
 	"github.com/qsfs/qsfs/bench/report"
 )
@@ -108,11 +106,8 @@ func usage(d *daemon.Daemon) (daemon.Usage, time.Duration, error) {
 	if err != nil {
 		return u, 0, err
 	}
-	var own unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &own); err != nil {
-		return u, 0, err
-	}
-	return u, time.Duration(own.Utime.Nano() + own.Stime.Nano()), nil
+	own, err := daemon.OwnCPU()
+	return u, own, err
 }
 
 // clients are the connections of a cell.

@@ -8,6 +8,9 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
+
+	"github.com/qsfs/qsfs/bench/report"
+	"github.com/qsfs/qsfs/bench/session"
 )
 
 // shared is what all clients have in common.
@@ -19,7 +22,7 @@ type shared struct {
 	stop             atomic.Bool
 	left             atomic.Int64 // bytes that may still be written
 	written          atomic.Int64
-	latency          []latencies // of each of verbs
+	latency          []report.Latencies // of each of verbs
 }
 
 // space is a namespace of the run.
@@ -34,7 +37,7 @@ type client struct {
 	id    uint32
 	space space
 	rng   *rand.Rand
-	s     *session
+	s     *session.Session
 
 	names    [][]byte // of its keys; in a sequential namespace empty until the server has given one
 	values   []value
@@ -81,7 +84,7 @@ func (c *client) run(ctx context.Context) (err error) {
 	if err := c.connect(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.s.close()) }()
+	defer func() { err = errors.Join(err, c.s.Close()) }()
 	total := 0
 	for _, v := range verbs {
 		total += v.weight
@@ -100,7 +103,7 @@ func (c *client) run(ctx context.Context) (err error) {
 		if err := verbs[i].do(c, k); err != nil {
 			return fmt.Errorf("client %d, %s of key %d in %s: %w", c.id, verbs[i].name, k, c.space.name, err)
 		}
-		c.latency[i].add(time.Since(start))
+		c.latency[i].Add(time.Since(start))
 	}
 	for k := range c.names {
 		if err := c.get(k); err != nil {
@@ -111,20 +114,20 @@ func (c *client) run(ctx context.Context) (err error) {
 }
 
 func (c *client) connect() (err error) {
-	if c.s, err = open(c.network, c.address); err != nil {
+	if c.s, err = session.Open(c.network, c.address); err != nil {
 		return err
 	}
-	if err = c.s.send([][]byte{[]byte("SELECT"), []byte(c.space.name)}, nil); err == nil {
-		_, err = c.s.expect('+')
+	if err = c.s.Send([]byte("SELECT"), []byte(c.space.name)); err == nil {
+		_, err = c.s.Expect('+')
 	}
 	if err != nil {
-		return errors.Join(err, c.s.close())
+		return errors.Join(err, c.s.Close())
 	}
 	return nil
 }
 
 func (c *client) reconnect(int) error {
-	if err := c.s.close(); err != nil {
+	if err := c.s.Close(); err != nil {
 		return err
 	}
 	return c.connect()
@@ -136,7 +139,7 @@ func (c *client) request(verb string, k int) error {
 	if len(key) == 0 {
 		key = []byte("\xff\xff\xff\xff\xff\xff\xff\x7f") // an id that was never given
 	}
-	return c.s.send([][]byte{[]byte(verb), key}, nil)
+	return c.s.Send([]byte(verb), key)
 }
 
 func (c *client) set(k int) error {
@@ -148,15 +151,15 @@ func (c *client) set(k int) error {
 	if isNew {
 		name = nil // an id is given once: not the one that was deleted
 	}
-	if err := c.s.send([][]byte{[]byte("SET"), name, stamp[:]}, body); err != nil {
+	if err := c.s.SendParts(body, []byte("SET"), name, stamp[:]); err != nil {
 		return err
 	}
-	key, err := c.s.bulk(255)
+	key, err := c.s.Bulk(nil, 255)
 	if err != nil {
 		return err
 	}
 	if same := bytes.Equal(key, c.names[k]); isNew && (same || len(key) != 8) || !isNew && !same {
-		return fmt.Errorf("%w: key %q, %q before", errWrong, key, c.names[k])
+		return fmt.Errorf("%w: key %q, %q before", session.ErrWrong, key, c.names[k])
 	}
 	c.names[k] = key
 	c.values[k] = v
@@ -168,7 +171,7 @@ func (c *client) get(k int) error {
 	if err := c.request("GET", k); err != nil {
 		return err
 	}
-	return c.s.value(c.pool, c.values[k])
+	return readValue(c.s, c.pool, c.values[k])
 }
 
 // mget asks for a few keys, of the smaller ones: the reply is as long as all together.
@@ -183,18 +186,18 @@ func (c *client) mget(k int) error {
 	if len(want) == 0 {
 		return c.get(k)
 	}
-	if err := c.s.send(args, nil); err != nil {
+	if err := c.s.Send(args...); err != nil {
 		return err
 	}
-	re, err := c.s.expect('*')
+	re, err := c.s.Expect('*')
 	if err != nil {
 		return err
 	}
-	if re.n != int64(len(want)) {
-		return fmt.Errorf("%w: %d values instead of %d", errWrong, re.n, len(want))
+	if re.N != int64(len(want)) {
+		return fmt.Errorf("%w: %d values instead of %d", session.ErrWrong, re.N, len(want))
 	}
 	for _, v := range want {
-		if err := c.s.value(c.pool, v); err != nil {
+		if err := readValue(c.s, c.pool, v); err != nil {
 			return err
 		}
 	}
@@ -206,18 +209,18 @@ func (c *client) number(verb string, k int) (n int64, found bool, err error) {
 	if err := c.request(verb, k); err != nil {
 		return 0, false, err
 	}
-	re, err := c.s.reply()
-	if err == nil && re.kind != ':' && (re.kind != '$' || re.n != -1) {
-		err = fmt.Errorf("%w: %c%s", errWrong, re.kind, re.text)
+	re, err := c.s.Reply()
+	if err == nil && re.Kind != ':' && (re.Kind != '$' || re.N != -1) {
+		err = fmt.Errorf("%w: %c%s", session.ErrWrong, re.Kind, re.Text)
 	}
-	return re.n, re.kind == ':', err
+	return re.N, re.Kind == ':', err
 }
 
 // answer compares a number with what it must be; nil where the key is not there.
 func (c *client) answer(verb string, k int, want int64) error {
 	n, found, err := c.number(verb, k)
 	if err == nil && (found != (c.values[k].version > 0) || found && n != want) {
-		err = fmt.Errorf("%w: %d %v instead of %d", errWrong, n, found, want)
+		err = fmt.Errorf("%w: %d %v instead of %d", session.ErrWrong, n, found, want)
 	}
 	return err
 }
@@ -228,7 +231,7 @@ func (c *client) check(k int) error  { return c.answer("CHECK", k, 1) }
 func (c *client) exists(k int) error {
 	n, found, err := c.number("EXISTS", k)
 	if err == nil && (!found || (n == 1) != (c.values[k].version > 0)) {
-		err = fmt.Errorf("%w: %d", errWrong, n)
+		err = fmt.Errorf("%w: %d", session.ErrWrong, n)
 	}
 	return err
 }
@@ -236,7 +239,7 @@ func (c *client) exists(k int) error {
 func (c *client) keytime(k int) error {
 	n, found, err := c.number("KEYTIME", k)
 	if age := time.Now().Unix() - n; err == nil && (found != (c.values[k].version > 0) || found && (age < -2 || age > 86400)) {
-		err = fmt.Errorf("%w: %d %v", errWrong, n, found)
+		err = fmt.Errorf("%w: %d %v", session.ErrWrong, n, found)
 	}
 	return err
 }
@@ -245,43 +248,43 @@ func (c *client) del(k int) error {
 	if err := c.request("DEL", k); err != nil {
 		return err
 	}
-	re, err := c.s.reply()
+	re, err := c.s.Reply()
 	if c.values[k].version == 0 {
-		if !errors.Is(err, errServer) || re.text != "Key not found" {
-			return fmt.Errorf("%w: %c%s for a key that is not there, %v", errWrong, re.kind, re.text, err)
+		if !errors.Is(err, session.ErrServer) || re.Text != "Key not found" {
+			return fmt.Errorf("%w: %c%s for a key that is not there, %v", session.ErrWrong, re.Kind, re.Text, err)
 		}
 		return nil
 	}
-	if err == nil && re.kind != '+' {
-		err = fmt.Errorf("%w: %c%s", errWrong, re.kind, re.text)
+	if err == nil && re.Kind != '+' {
+		err = fmt.Errorf("%w: %c%s", session.ErrWrong, re.Kind, re.Text)
 	}
 	c.values[k] = value{}
 	return err
 }
 
 func (c *client) ping(int) error {
-	if err := c.s.send([][]byte{[]byte("PING")}, nil); err != nil {
+	if err := c.s.Send([]byte("PING")); err != nil {
 		return err
 	}
-	_, err := c.s.expect('+')
+	_, err := c.s.Expect('+')
 	return err
 }
 
 func (c *client) dbsize(int) error {
-	if err := c.s.send([][]byte{[]byte("DBSIZE")}, nil); err != nil {
+	if err := c.s.Send([]byte("DBSIZE")); err != nil {
 		return err
 	}
-	_, err := c.s.expect(':')
+	_, err := c.s.Expect(':')
 	return err
 }
 
 func (c *client) nsinfo(int) error {
-	if err := c.s.send([][]byte{[]byte("NSINFO"), []byte(c.space.name)}, nil); err != nil {
+	if err := c.s.Send([]byte("NSINFO"), []byte(c.space.name)); err != nil {
 		return err
 	}
-	text, err := c.s.bulk(64 << 10)
+	text, err := c.s.Bulk(nil, 64<<10)
 	if err == nil && !bytes.Contains(text, []byte("name: "+c.space.name+"\n")) {
-		err = fmt.Errorf("%w: %q", errWrong, text)
+		err = fmt.Errorf("%w: %q", session.ErrWrong, text)
 	}
 	return err
 }
@@ -289,7 +292,7 @@ func (c *client) nsinfo(int) error {
 // scan reads a page from the start. Keys of others come and go meanwhile, its own do not.
 func (c *client) scan(int) error {
 	_, items, err := c.page(nil)
-	if errors.Is(err, errNoMore) {
+	if errors.Is(err, session.ErrNoMore) {
 		return nil
 	}
 	if err != nil {
@@ -297,7 +300,7 @@ func (c *client) scan(int) error {
 	}
 	for k, name := range c.names {
 		if n, listed := items[string(name)]; listed && n != int64(c.values[k].sizeBytes) {
-			return fmt.Errorf("%w: %q listed with %d bytes, %d stored", errWrong, name, n, c.values[k].sizeBytes)
+			return fmt.Errorf("%w: %q listed with %d bytes, %d stored", session.ErrWrong, name, n, c.values[k].sizeBytes)
 		}
 	}
 	return nil

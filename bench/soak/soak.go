@@ -11,25 +11,26 @@ import (
 
 	"github.com/qsfs/qsfs/bench/daemon"
 	"github.com/qsfs/qsfs/bench/report"
+	"github.com/qsfs/qsfs/bench/session"
 )
 
 // result is what is reported. The JSON object has "version" 1; fields are added without a
 // new version, never changed or removed.
 type result struct {
-	Version     int         `json:"version"`
-	Started     time.Time   `json:"started"`
-	Host        report.Host `json:"host"`
-	Program     string      `json:"program"`
-	Clients     int         `json:"clients"`
-	Seed        uint64      `json:"seed"`
-	Seconds     float64     `json:"seconds"`
-	Requests    int64       `json:"requests"`
-	Written     int64       `json:"written_bytes"`
-	ServerCPU   float64     `json:"server_cpu_seconds"`
-	MemoryBytes []int64     `json:"memory_bytes"` // resident, each second
-	PeakBytes   int64       `json:"peak_memory_bytes"`
-	Latencies   []summary   `json:"latencies"`
-	Errors      []string    `json:"errors,omitempty"`
+	Version     int              `json:"version"`
+	Started     time.Time        `json:"started"`
+	Host        report.Host      `json:"host"`
+	Program     string           `json:"program"`
+	Clients     int              `json:"clients"`
+	Seed        uint64           `json:"seed"`
+	Seconds     float64          `json:"seconds"`
+	Requests    int64            `json:"requests"`
+	Written     int64            `json:"written_bytes"`
+	ServerCPU   float64          `json:"server_cpu_seconds"`
+	MemoryBytes []int64          `json:"memory_bytes"` // resident, each second
+	PeakBytes   int64            `json:"peak_memory_bytes"`
+	Latencies   []report.Latency `json:"latencies"`
+	Errors      []string         `json:"errors,omitempty"`
 }
 
 const (
@@ -57,7 +58,7 @@ func soak(ctx context.Context, o options, stderr io.Writer) (r *result, err erro
 		Version: 1, Started: time.Now(), Host: report.ThisHost(), Program: program.Version(ctx), Clients: o.clients, Seed: o.seed,
 	}
 	sh := &shared{
-		network: d.Network, address: d.Address, pool: newPool(o.seed), maxValueBytes: o.maxValueBytes, keys: o.keys, latency: make([]latencies, len(verbs)),
+		network: d.Network, address: d.Address, pool: newPool(o.seed), maxValueBytes: o.maxValueBytes, keys: o.keys, latency: make([]report.Latencies, len(verbs)),
 	}
 	sh.left.Store(int64(o.writeMiB) << 20)
 	spaces, err := makeSpaces(sh, o)
@@ -84,7 +85,7 @@ func soak(ctx context.Context, o options, stderr io.Writer) (r *result, err erro
 	}
 	r.Written = sh.written.Load()
 	for i := range verbs {
-		if s := sh.latency[i].summary(verbs[i].name); s.Count > 0 {
+		if s := sh.latency[i].Summary(verbs[i].name); s.Count > 0 {
 			r.Latencies = append(r.Latencies, s)
 			r.Requests += s.Count
 		}
@@ -94,20 +95,20 @@ func soak(ctx context.Context, o options, stderr io.Writer) (r *result, err erro
 
 // makeSpaces makes the namespaces; the last o.sequential of them number their keys.
 func makeSpaces(sh *shared, o options) (spaces []space, err error) {
-	s, err := open(sh.network, sh.address)
+	s, err := session.Open(sh.network, sh.address)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
+	defer func() { err = errors.Join(err, s.Close()) }()
 	ask := func(args ...string) error {
 		var raw [][]byte
 		for _, a := range args {
 			raw = append(raw, []byte(a))
 		}
-		if err := s.send(raw, nil); err != nil {
+		if err := s.Send(raw...); err != nil {
 			return err
 		}
-		_, err := s.expect('+')
+		_, err := s.Expect('+')
 		return err
 	}
 	for i := range o.namespaces {

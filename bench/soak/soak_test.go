@@ -1,19 +1,19 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
-	"math"
 	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/qsfs/qsfs/bench/session"
 )
 
 func call(ctx context.Context, args ...string) (code int, stdout, stderr string) {
@@ -103,7 +103,7 @@ func TestUsage(t *testing.T) {
 }
 
 // peer answers whatever is sent with a text, and hangs up.
-func peer(t *testing.T, text string) *session {
+func peer(t *testing.T, text string) *session.Session {
 	ours, theirs := net.Pipe()
 	t.Cleanup(func() { ours.Close() })
 	go io.Copy(io.Discard, theirs)
@@ -111,7 +111,7 @@ func peer(t *testing.T, text string) *session {
 		io.WriteString(theirs, text)
 		theirs.Close()
 	}()
-	return &session{nc: ours, r: bufio.NewReader(ours)}
+	return session.New(ours)
 }
 
 // Any byte that is not the one stored is found, wherever it is.
@@ -120,10 +120,10 @@ func TestWrongValues(t *testing.T) {
 	v := value{client: 3, version: 7, sizeBytes: 50000}
 	stamp, body := p.parts(v)
 	good := string(stamp[:]) + string(body)
-	if err := peer(t, "$50000\r\n"+good+"\r\n").value(p, v); err != nil {
+	if err := readValue(peer(t, "$50000\r\n"+good+"\r\n"), p, v); err != nil {
 		t.Error(err)
 	}
-	if err := peer(t, "$-1\r\n").value(p, value{}); err != nil {
+	if err := readValue(peer(t, "$-1\r\n"), p, value{}); err != nil {
 		t.Error(err)
 	}
 	flip := func(at int) string { return good[:at] + string(good[at]^1) + good[at+1:] }
@@ -145,7 +145,7 @@ func TestWrongValues(t *testing.T) {
 		"no reply":        {"hello\r\n", v},
 		"there though no": {"$50000\r\n" + good + "\r\n", value{}},
 	} {
-		if err := peer(t, c.text).value(p, c.v); err == nil {
+		if err := readValue(peer(t, c.text), p, c.v); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -168,36 +168,12 @@ func TestWrongPages(t *testing.T) {
 		"error":       {"-Internal Error\r\n", false},
 	} {
 		lister := &client{s: peer(t, c.text)}
-		if _, items, err := lister.page(nil); (err == nil) != c.good || errors.Is(err, errNoMore) || (c.good && items["k"] != 5) {
+		if _, items, err := lister.page(nil); (err == nil) != c.good || errors.Is(err, session.ErrNoMore) || (c.good && items["k"] != 5) {
 			t.Errorf("%s: %v, %v", name, items, err)
 		}
 	}
-	if _, _, err := (&client{s: peer(t, "-No more data\r\n")}).page(nil); !errors.Is(err, errNoMore) {
+	if _, _, err := (&client{s: peer(t, "-No more data\r\n")}).page(nil); !errors.Is(err, session.ErrNoMore) {
 		t.Error(err)
-	}
-}
-
-// Each duration is in a bucket that is at most 1/32 wide, and buckets are in order.
-func TestBuckets(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 1))
-	for i := range 100000 {
-		ns := rng.Uint64N(math.MaxInt64) >> (i % 63)
-		b := bucketOf(ns)
-		upper, below := uint64(upperBound(b)), uint64(0)
-		if b > 0 {
-			below = uint64(upperBound(b - 1))
-		}
-		if ns > upper || (b > 0 && ns <= below) || upper-below > 1+upper/subBuckets {
-			t.Fatalf("%d is in bucket %d of %d to %d", ns, b, below, upper)
-		}
-	}
-	var l latencies
-	for i := range 1000 {
-		l.add(time.Duration(i+1) * time.Millisecond)
-	}
-	s := l.summary("x")
-	if s.Count != 1000 || s.Max != 1000 || s.P50 < 500 || s.P50 > 520 || s.P99 < 990 || s.P99 > 1000 || s.P999 < 999 || s.P999 > 1000 {
-		t.Errorf("%+v", s)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+
+	"github.com/qsfs/qsfs/bench/session"
 )
 
 // value is what a client stored: which of its values, how long. From that the bytes can
@@ -72,13 +74,49 @@ func (c *checker) next(piece []byte) error {
 		}
 		n := min(len(want), len(piece))
 		if n == 0 {
-			return fmt.Errorf("%w: longer than %d bytes", errWrong, c.want.sizeBytes)
+			return fmt.Errorf("%w: longer than %d bytes", session.ErrWrong, c.want.sizeBytes)
 		}
 		if string(want[:n]) != string(piece[:n]) {
-			return fmt.Errorf("%w: not version %d of client %d, within %d bytes at %d", errWrong, c.want.version, c.want.client, n, c.at)
+			return fmt.Errorf("%w: not version %d of client %d, within %d bytes at %d", session.ErrWrong, c.want.version, c.want.client, n, c.at)
 		}
 		c.at += n
 		piece = piece[n:]
 	}
 	return nil
+}
+
+// readValue reads a bulk and compares it, or nil where none is stored.
+func readValue(s *session.Session, p pool, v value) error {
+	re, err := s.Expect('$')
+	if err != nil {
+		return err
+	}
+	if v.version == 0 {
+		if re.N != -1 {
+			return fmt.Errorf("%w: %d bytes for a key that is not there", session.ErrWrong, re.N)
+		}
+		return nil
+	}
+	if re.N != int64(v.sizeBytes) {
+		return fmt.Errorf("%w: %d bytes, %d stored", session.ErrWrong, re.N, v.sizeBytes)
+	}
+	c := p.check(v)
+	for left := v.sizeBytes; left > 0; {
+		if _, err := s.R.Peek(1); err != nil {
+			return err
+		}
+		piece, err := s.R.Peek(min(left, s.R.Buffered()))
+		if err != nil {
+			return err
+		}
+		if err := c.next(piece); err != nil {
+			return err
+		}
+		left -= len(piece)
+		if _, err := s.R.Discard(len(piece)); err != nil {
+			return err
+		}
+	}
+	_, err = s.R.Discard(len("\r\n"))
+	return err
 }

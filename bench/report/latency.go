@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"math/bits"
@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// latencies is a histogram of durations that many goroutines add to. A bucket is at most
+// Latencies is a histogram of durations that many goroutines add to. A bucket is at most
 // 1/32 wide, relative to its lower bound, so that a percentile is told that closely.
-type latencies struct {
+type Latencies struct {
 	buckets [64 * subBuckets]atomic.Int64
 	max     atomic.Int64
 }
@@ -36,7 +36,8 @@ func upperBound(bucket int) time.Duration {
 	return time.Duration(uint64(bucket&(subBuckets-1)|subBuckets)<<shift + 1<<shift - 1)
 }
 
-func (l *latencies) add(d time.Duration) {
+// Add takes one duration.
+func (l *Latencies) Add(d time.Duration) {
 	d = max(d, 0)
 	l.buckets[bucketOf(uint64(d))].Add(1)
 	for {
@@ -47,8 +48,8 @@ func (l *latencies) add(d time.Duration) {
 	}
 }
 
-// summary is what is reported of one verb.
-type summary struct {
+// Latency is what is reported of one verb.
+type Latency struct {
 	Verb  string  `json:"verb"`
 	Count int64   `json:"count"`
 	P50   float64 `json:"p50_ms"`
@@ -57,8 +58,9 @@ type summary struct {
 	Max   float64 `json:"max_ms"`
 }
 
-func (l *latencies) summary(verb string) summary {
-	s := summary{Verb: verb, Max: milliseconds(time.Duration(l.max.Load()))}
+// Summary sums up what was taken, when nothing more comes.
+func (l *Latencies) Summary(verb string) Latency {
+	s := Latency{Verb: verb, Max: milliseconds(time.Duration(l.max.Load()))}
 	for i := range l.buckets {
 		s.Count += l.buckets[i].Load()
 	}
@@ -67,7 +69,7 @@ func (l *latencies) summary(verb string) summary {
 }
 
 // percentile is the shortest duration that this share of count does not exceed.
-func (l *latencies) percentile(count int64, share float64) float64 {
+func (l *Latencies) percentile(count int64, share float64) float64 {
 	seen := int64(0)
 	for i := range l.buckets {
 		seen += l.buckets[i].Load()
