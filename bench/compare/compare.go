@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/qsfs/qsfs/bench/command"
 	"github.com/qsfs/qsfs/bench/report"
 	"github.com/qsfs/qsfs/bench/target"
 	"github.com/qsfs/qsfs/bench/workload"
@@ -237,7 +238,7 @@ func (o *options) print(r *report.Report, stdout io.Writer) error {
 		return err
 	}
 	if n := r.Failed(); n > 0 {
-		return fmt.Errorf("%w: %d", errSomeFailed, n)
+		return fmt.Errorf("%w: %d", command.ErrFailed, n)
 	}
 	return nil
 }

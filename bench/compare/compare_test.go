@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qsfs/qsfs/bench/command"
 	"github.com/qsfs/qsfs/bench/report"
 )
 
@@ -26,7 +27,7 @@ func TestCompareDirectories(t *testing.T) {
 	a, b := t.TempDir(), t.TempDir()
 	markdown := filepath.Join(t.TempDir(), "report.md")
 	code, stdout, stderr := call(t, context.Background(), "--target", "a="+a, "--target", "b="+b, "--rounds", "2", "--json", "--markdown", markdown)
-	if code != exitOK {
+	if code != command.ExitOK {
 		t.Fatalf("exit %d: %s", code, stderr)
 	}
 	var r report.Report
@@ -57,12 +58,12 @@ func TestUsage(t *testing.T) {
 		{"--rounds", "0"}, {"--only", "sleep"}, {"--data", "mp3"}, {"--size-mib", "0"}, {"--drop-caches", "perhaps"}, {"--nosuch"}, {"extra"},
 	} {
 		code, _, stderr := call(t, context.Background(), args...)
-		if code != exitUsage || !strings.Contains(stderr, "hint") {
+		if code != command.ExitUsage || !strings.Contains(stderr, "hint") {
 			t.Errorf("%v: exit %d: %s", args, code, stderr)
 		}
 	}
 	code, stdout, _ := call(t, context.Background(), "--help")
-	if code != exitOK || !strings.Contains(stdout, "EXIT STATUS") {
+	if code != command.ExitOK || !strings.Contains(stdout, "EXIT STATUS") {
 		t.Errorf("help: exit %d", code)
 	}
 }
@@ -71,7 +72,7 @@ func TestUsage(t *testing.T) {
 func TestTargetFails(t *testing.T) {
 	dir := t.TempDir()
 	code, _, stderr := call(t, context.Background(), "--dir", dir, "--plain", "--qsfs", filepath.Join(dir, "none"))
-	if code != exitError || !strings.Contains(stderr, "not installed") {
+	if code != command.ExitError || !strings.Contains(stderr, "not installed") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
@@ -102,7 +103,7 @@ func TestInterrupted(t *testing.T) {
 	stderr := &stopAfter{text: "round 1  write ", cancel: cancel}
 	var stdout bytes.Buffer
 	code := run(ctx, append([]string{"--dir", dir, "--plain", "--json"}, small...), &stdout, stderr)
-	if code != exitInterrupted {
+	if code != command.ExitInterrupted {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	var r report.Report

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qsfs/qsfs/bench/command"
 	"github.com/qsfs/qsfs/bench/daemon"
 	"github.com/qsfs/qsfs/bench/session"
 )
@@ -56,7 +57,7 @@ func TestHolds(t *testing.T) {
 			dir := t.TempDir()
 			code, stdout, stderr := call(context.Background(), "--dir", dir, "--keys", "50000", "--gets", "20000", "--sync", sync,
 				"--memory-mib", "128", "--max-memory-percent", "100", "--json")
-			if code != exitOK {
+			if code != command.ExitOK {
 				t.Fatalf("exit %d: %s%s", code, stdout, stderr)
 			}
 			var r result
@@ -100,7 +101,7 @@ func TestHolds(t *testing.T) {
 func TestFails(t *testing.T) {
 	dir := t.TempDir()
 	code, stdout, _ := call(context.Background(), "--dir", dir, "--keys", "50000", "--sync", "none", "--zdbd-arg", "--maxsize=200KB")
-	if code != exitFailed || !strings.Contains(stdout, "FAILED: load: SET of key number") || !strings.Contains(stdout, "No space left") {
+	if code != command.ExitFailed || !strings.Contains(stdout, "FAILED: load: SET of key number") || !strings.Contains(stdout, "No space left") {
 		t.Errorf("exit %d: %s", code, stdout)
 	}
 	empty(t, dir)
@@ -130,7 +131,7 @@ func TestInterrupted(t *testing.T) {
 	stderr := &canceller{cancel: cancel}
 	var stdout bytes.Buffer
 	code := run(ctx, []string{"--zdbd", program, "--dir", dir, "--keys", "1000000000"}, &stdout, stderr)
-	if code != exitInterrupted || !strings.Contains(stdout.String(), "ENDED before its end") {
+	if code != command.ExitInterrupted || !strings.Contains(stdout.String(), "ENDED before its end") {
 		t.Errorf("exit %d: %s%s", code, &stdout, &stderr.Buffer)
 	}
 	empty(t, dir)
@@ -141,11 +142,11 @@ func TestUsage(t *testing.T) {
 		{"--sync", "always"}, {"--keys", "9"}, {"--keys", "-1"}, {"--gets", "0"}, {"--value", "7"}, {"--value", "2000000"}, {"--conns", "0"},
 		{"--depth", "0"}, {"--memory-mib", "0"}, {"--nosuch"}, {"extra"},
 	} {
-		if code, _, stderr := call(context.Background(), args...); code != exitUsage || !strings.Contains(stderr, "hint") {
+		if code, _, stderr := call(context.Background(), args...); code != command.ExitUsage || !strings.Contains(stderr, "hint") {
 			t.Errorf("%v: exit %d: %s", args, code, stderr)
 		}
 	}
-	if code, stdout, _ := call(context.Background(), "--help"); code != exitOK || !strings.Contains(stdout, "EXIT STATUS") {
+	if code, stdout, _ := call(context.Background(), "--help"); code != command.ExitOK || !strings.Contains(stdout, "EXIT STATUS") {
 		t.Errorf("help: exit %d", code)
 	}
 }

@@ -15,28 +15,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/qsfs/qsfs/bench/command"
 	"github.com/qsfs/qsfs/bench/daemon"
-)
-
-// Exit codes, as of the other programs of this project.
-const (
-	exitOK          = 0
-	exitError       = 1
-	exitUsage       = 2
-	exitFailed      = 3
-	exitInterrupted = 130
-)
-
-var (
-	// errUsage means that the arguments are wrong.
-	errUsage = errors.New("usage")
-	// errFailed means that the report is there, and says that the server failed.
-	errFailed = errors.New("the server failed")
 )
 
 // options are the flags.
@@ -55,40 +38,11 @@ type options struct {
 	json             bool
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-ctx.Done()
-		stop() // a second Ctrl-C ends us at once
-	}()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { command.Main(run) }
 
 // run is the program without the process around it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	cmd := newCommand(stderr)
-	cmd.SetArgs(args)
-	cmd.SetOut(stdout)
-	cmd.SetErr(stderr)
-	err := cmd.ExecuteContext(ctx)
-	code := exitOK
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.Is(err, context.Canceled):
-		code = exitInterrupted
-	case errors.Is(err, errUsage):
-		code = exitUsage
-	case errors.Is(err, errFailed):
-		code = exitFailed
-	default:
-		code = exitError
-	}
-	fmt.Fprintf(stderr, "keys: error: %v\n", err)
-	if code == exitUsage {
-		fmt.Fprintln(stderr, `keys: hint: run "keys --help"`)
-	}
-	return code
+	return command.Run(ctx, newCommand(stderr), args, stdout, stderr)
 }
 
 func newCommand(stderr io.Writer) *cobra.Command {
@@ -110,9 +64,7 @@ A store is opened when it is first asked for: the first answer after a start inc
 
 EXIT STATUS
   0 ok, 1 error, 2 usage, 3 the server failed, 130 interrupted`,
-		Args:          func(_ *cobra.Command, args []string) error { return o.check(args) },
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Args: func(_ *cobra.Command, args []string) error { return o.check(args) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := hold(cmd.Context(), o, stderr)
 			if r == nil {
@@ -121,7 +73,6 @@ EXIT STATUS
 			return errors.Join(err, o.report(r, cmd.OutOrStdout()))
 		},
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&o.dir, "dir", os.TempDir(), "folder below which the data directory is made")
@@ -149,7 +100,7 @@ const (
 
 func (o *options) check(args []string) error {
 	usage := func(format string, args ...any) error {
-		return fmt.Errorf("%w: "+format, append([]any{errUsage}, args...)...)
+		return fmt.Errorf("%w: "+format, append([]any{command.ErrUsage}, args...)...)
 	}
 	switch {
 	case len(args) > 0:

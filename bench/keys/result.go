@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/qsfs/qsfs/bench/command"
 	"github.com/qsfs/qsfs/bench/report"
 )
 
@@ -128,7 +129,7 @@ func (o *options) report(r *result, w io.Writer) error {
 		return err
 	}
 	if len(r.Errors) > 0 {
-		return fmt.Errorf("%w: %s", errFailed, r.Errors[0])
+		return fmt.Errorf("%w: %s", command.ErrFailed, r.Errors[0])
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/qsfs/qsfs/bench/command"
 	"github.com/qsfs/qsfs/bench/daemon"
 	"github.com/qsfs/qsfs/bench/report"
 )
@@ -111,7 +112,7 @@ func (o *options) print(r *report.Report, stdout io.Writer) error {
 		return err
 	}
 	if n := r.Failed(); n > 0 {
-		return fmt.Errorf("%w: %d", errSomeFailed, n)
+		return fmt.Errorf("%w: %d", command.ErrFailed, n)
 	}
 	return nil
 }

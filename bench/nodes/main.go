@@ -11,33 +11,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/qsfs/qsfs/bench/command"
 	"github.com/qsfs/qsfs/bench/daemon"
 )
-
-// Exit codes, as of the other programs of this project.
-const (
-	exitOK          = 0
-	exitError       = 1
-	exitUsage       = 2
-	exitSomeFailed  = 3
-	exitInterrupted = 130
-)
-
-// errUsage means that the arguments are wrong.
-var errUsage = errors.New("usage")
-
-// errSomeFailed means that the report is there, but measurements in it failed.
-var errSomeFailed = errors.New("some measurements failed")
 
 // options are the flags.
 type options struct {
@@ -56,40 +39,11 @@ type options struct {
 	markdown string
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-ctx.Done()
-		stop() // a second Ctrl-C ends us at once
-	}()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { command.Main(run) }
 
 // run is the program without the process around it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	cmd := newCommand(stderr)
-	cmd.SetArgs(args)
-	cmd.SetOut(stdout)
-	cmd.SetErr(stderr)
-	err := cmd.ExecuteContext(ctx)
-	code := exitOK
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.Is(err, context.Canceled):
-		code = exitInterrupted
-	case errors.Is(err, errUsage):
-		code = exitUsage
-	case errors.Is(err, errSomeFailed):
-		code = exitSomeFailed
-	default:
-		code = exitError
-	}
-	fmt.Fprintf(stderr, "nodes: error: %v\n", err)
-	if code == exitUsage {
-		fmt.Fprintln(stderr, `nodes: hint: run "nodes --help"`)
-	}
-	return code
+	return command.Run(ctx, newCommand(stderr), args, stdout, stderr)
 }
 
 func newCommand(stderr io.Writer) *cobra.Command {
@@ -113,14 +67,11 @@ most, and the ratio to the original.`,
 
 EXIT STATUS
   0 ok, 1 error, 2 usage, 3 some measurements failed, 130 interrupted`,
-		Args:          func(_ *cobra.Command, args []string) error { return o.check(args) },
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Args: func(_ *cobra.Command, args []string) error { return o.check(args) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return compare(cmd.Context(), o, cmd.OutOrStdout(), stderr)
 		},
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&o.dir, "dir", os.TempDir(), "folder below which data directories are made")
@@ -146,7 +97,7 @@ EXIT STATUS
 
 func (o *options) check(args []string) error {
 	usage := func(format string, args ...any) error {
-		return fmt.Errorf("%w: "+format, append([]any{errUsage}, args...)...)
+		return fmt.Errorf("%w: "+format, append([]any{command.ErrUsage}, args...)...)
 	}
 	if len(args) > 0 {
 		return usage("unexpected argument %q", args[0])

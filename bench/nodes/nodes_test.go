@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qsfs/qsfs/bench/command"
 	"github.com/qsfs/qsfs/bench/daemon"
 	"github.com/qsfs/qsfs/bench/report"
 )
@@ -72,7 +73,7 @@ func TestMeasures(t *testing.T) {
 	markdown := filepath.Join(t.TempDir(), "nodes.md")
 	code, stdout, stderr := call(context.Background(), "--dir", dir, "--sizes", "8,4096,600000", "--conns", "3", "--depth", "16",
 		"--rounds", "1", "--duration", "20ms", "--mib", "2", "--json", "--markdown", markdown)
-	if code != exitOK {
+	if code != command.ExitOK {
 		t.Fatalf("exit %d: %s", code, stderr)
 	}
 	var r report.Report
@@ -98,7 +99,7 @@ func TestFailedMeasurement(t *testing.T) {
 	dir := t.TempDir()
 	code, stdout, stderr := call(context.Background(), "--dir", dir, "--sizes", "100", "--rounds", "1", "--duration", "10ms", "--conns", "1", "--depth", "1",
 		"--network", "unix", "--sync", "none", "--zdbd-arg", "--nosuch")
-	if code != exitSomeFailed || !strings.Contains(stdout, "unknown flag") {
+	if code != command.ExitFailed || !strings.Contains(stdout, "unknown flag") {
 		t.Errorf("exit %d: %s%s", code, stdout, stderr)
 	}
 	empty(t, dir)
@@ -114,7 +115,7 @@ func TestMuteServer(t *testing.T) {
 	dir := t.TempDir()
 	code, stdout, stderr := call(context.Background(), "--zdbd", self, "--dir", dir, "--sizes", "100", "--rounds", "1", "--duration", "10ms",
 		"--timeout", "200ms", "--conns", "2", "--depth", "2", "--network", "unix", "--sync", "none")
-	if code != exitSomeFailed || strings.Count(stdout, context.DeadlineExceeded.Error()) != 2 {
+	if code != command.ExitFailed || strings.Count(stdout, context.DeadlineExceeded.Error()) != 2 {
 		t.Errorf("exit %d: %s%s", code, stdout, stderr)
 	}
 	empty(t, dir)
@@ -125,7 +126,7 @@ func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
 	code, _, stderr := call(ctx, "--dir", dir, "--sizes", "100", "--duration", "1h", "--mib", "1000000", "--conns", "2", "--sync", "none")
-	if code == exitOK || !strings.Contains(stderr, context.DeadlineExceeded.Error()) {
+	if code == command.ExitOK || !strings.Contains(stderr, context.DeadlineExceeded.Error()) {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	empty(t, dir)
@@ -137,11 +138,11 @@ func TestUsage(t *testing.T) {
 		{"--rounds", "0"}, {"--duration", "0s"}, {"--mib", "0"}, {"--timeout", "0s"}, {"--verbs", ""}, {"--nosuch"}, {"extra"},
 	} {
 		code, _, stderr := call(context.Background(), args...)
-		if code != exitUsage || !strings.Contains(stderr, "hint") {
+		if code != command.ExitUsage || !strings.Contains(stderr, "hint") {
 			t.Errorf("%v: exit %d: %s", args, code, stderr)
 		}
 	}
-	if code, stdout, _ := call(context.Background(), "--help"); code != exitOK || !strings.Contains(stdout, "EXIT STATUS") {
+	if code, stdout, _ := call(context.Background(), "--help"); code != command.ExitOK || !strings.Contains(stdout, "EXIT STATUS") {
 		t.Errorf("help: exit %d", code)
 	}
 }

@@ -15,29 +15,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/qsfs/qsfs/bench/command"
 	"github.com/qsfs/qsfs/bench/daemon"
-)
-
-// Exit codes, as of the other programs of this project.
-const (
-	exitOK          = 0
-	exitError       = 1
-	exitUsage       = 2
-	exitFailed      = 3
-	exitInterrupted = 130
-)
-
-var (
-	// errUsage means that the arguments are wrong.
-	errUsage = errors.New("usage")
-	// errFailed means that the report is there, and says that the server failed.
-	errFailed = errors.New("the server failed")
 )
 
 // options are the flags.
@@ -56,40 +39,11 @@ type options struct {
 	json                            bool
 }
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-ctx.Done()
-		stop() // a second Ctrl-C ends us at once
-	}()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
+func main() { command.Main(run) }
 
 // run is the program without the process around it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	cmd := newCommand(stderr)
-	cmd.SetArgs(args)
-	cmd.SetOut(stdout)
-	cmd.SetErr(stderr)
-	err := cmd.ExecuteContext(ctx)
-	code := exitOK
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.Is(err, context.Canceled):
-		code = exitInterrupted
-	case errors.Is(err, errUsage):
-		code = exitUsage
-	case errors.Is(err, errFailed):
-		code = exitFailed
-	default:
-		code = exitError
-	}
-	fmt.Fprintf(stderr, "soak: error: %v\n", err)
-	if code == exitUsage {
-		fmt.Fprintln(stderr, `soak: hint: run "soak --help"`)
-	}
-	return code
+	return command.Run(ctx, newCommand(stderr), args, stdout, stderr)
 }
 
 func newCommand(stderr io.Writer) *cobra.Command {
@@ -107,9 +61,7 @@ large ones. At the end all keys are read once more and all namespaces are listed
 
 EXIT STATUS
   0 ok, 1 error, 2 usage, 3 the server failed, 130 interrupted`,
-		Args:          func(_ *cobra.Command, args []string) error { return o.check(args) },
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Args: func(_ *cobra.Command, args []string) error { return o.check(args) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := soak(cmd.Context(), o, stderr)
 			if r == nil {
@@ -118,7 +70,6 @@ EXIT STATUS
 			return errors.Join(err, o.report(r, cmd.OutOrStdout()))
 		},
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&o.dir, "dir", os.TempDir(), "folder below which the data directory is made")
@@ -141,7 +92,7 @@ EXIT STATUS
 
 func (o *options) check(args []string) error {
 	usage := func(format string, args ...any) error {
-		return fmt.Errorf("%w: "+format, append([]any{errUsage}, args...)...)
+		return fmt.Errorf("%w: "+format, append([]any{command.ErrUsage}, args...)...)
 	}
 	switch {
 	case len(args) > 0:
@@ -175,7 +126,7 @@ func (o *options) report(r *result, w io.Writer) error {
 		return err
 	}
 	if n := len(r.Errors); n > 0 {
-		return fmt.Errorf("%w: %s", errFailed, r.Errors[0])
+		return fmt.Errorf("%w: %s", command.ErrFailed, r.Errors[0])
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qsfs/qsfs/bench/command"
 	"github.com/qsfs/qsfs/bench/session"
 )
 
@@ -34,7 +35,7 @@ func TestSoak(t *testing.T) {
 	dir := t.TempDir()
 	code, stdout, stderr := call(context.Background(), "--dir", dir, "--clients", "60", "--for", "3s", "--write-mib", "300", "--namespaces", "3",
 		"--zdbd-arg", "--memory=128MiB", "--max-memory-mib", "300", "--json")
-	if code != exitOK {
+	if code != command.ExitOK {
 		t.Fatalf("exit %d: %s%s", code, stdout, stderr)
 	}
 	var r result
@@ -60,7 +61,7 @@ func TestFails(t *testing.T) {
 	dir := t.TempDir()
 	code, stdout, _ := call(context.Background(), "--dir", dir, "--clients", "3", "--for", "20s", "--network", "unix", "--sync", "none",
 		"--zdbd-arg", "--maxsize=200KB")
-	if code != exitFailed || !strings.Contains(stdout, "FAILED: client") || !strings.Contains(stdout, "No space left") {
+	if code != command.ExitFailed || !strings.Contains(stdout, "FAILED: client") || !strings.Contains(stdout, "No space left") {
 		t.Errorf("exit %d: %s", code, stdout)
 	}
 	empty(t, dir)
@@ -72,7 +73,7 @@ func TestMemoryLimit(t *testing.T) {
 	if err := o.report(&result{PeakBytes: 10 << 20}, &out); err != nil {
 		t.Error(err)
 	}
-	if err := o.report(&result{PeakBytes: 10<<20 + 1}, &out); !errors.Is(err, errFailed) {
+	if err := o.report(&result{PeakBytes: 10<<20 + 1}, &out); !errors.Is(err, command.ErrFailed) {
 		t.Error(err)
 	}
 }
@@ -82,7 +83,7 @@ func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	code, _, stderr := call(ctx, "--dir", dir, "--clients", "5", "--for", "1h")
-	if code == exitOK || !strings.Contains(stderr, context.DeadlineExceeded.Error()) && !strings.Contains(stderr, "signal: killed") {
+	if code == command.ExitOK || !strings.Contains(stderr, context.DeadlineExceeded.Error()) && !strings.Contains(stderr, "signal: killed") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
 	empty(t, dir)
@@ -93,11 +94,11 @@ func TestUsage(t *testing.T) {
 		{"--network", "udp"}, {"--sync", "always"}, {"--clients", "0"}, {"--for", "0s"}, {"--sequential", "5"}, {"--namespaces", "1", "--sequential", "2"}, {"--max-value", "99"},
 		{"--max-value", "4000000"}, {"--nosuch"}, {"extra"},
 	} {
-		if code, _, stderr := call(context.Background(), args...); code != exitUsage || !strings.Contains(stderr, "hint") {
+		if code, _, stderr := call(context.Background(), args...); code != command.ExitUsage || !strings.Contains(stderr, "hint") {
 			t.Errorf("%v: exit %d: %s", args, code, stderr)
 		}
 	}
-	if code, stdout, _ := call(context.Background(), "--help"); code != exitOK || !strings.Contains(stdout, "EXIT STATUS") {
+	if code, stdout, _ := call(context.Background(), "--help"); code != command.ExitOK || !strings.Contains(stdout, "EXIT STATUS") {
 		t.Errorf("help: exit %d", code)
 	}
 }
