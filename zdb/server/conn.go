@@ -29,6 +29,7 @@ type conn struct {
 
 	ctx      context.Context
 	draining atomic.Bool
+	broken   atomic.Bool
 
 	peer       *peer           // whose connection it is
 	untilDrain context.Context // ends when the connection drains, or all are cut
@@ -114,6 +115,13 @@ func (c *conn) drain() {
 	c.nc.SetReadDeadline(time.Now())
 }
 
+// cut ends the connection although requests may be left: the client takes no replies. It does not
+// close the socket, which would wait for the end of the very read that the replies are sent from.
+func (c *conn) cut() {
+	c.broken.Store(true)
+	c.drain()
+}
+
 // errHangUp ends a session after its last reply.
 var errHangUp = errors.New("session ends")
 
@@ -138,7 +146,7 @@ func (c *conn) serve(ctx context.Context) {
 			}
 			break
 		}
-		if err := c.execute(&req); err != nil {
+		if err := c.execute(&req); err != nil || c.broken.Load() {
 			break
 		}
 		c.pace(n)

@@ -321,7 +321,7 @@ func (q *replies) write(bufs net.Buffers) bool {
 	q.conn.srv.stats.txBytes.Add(n)
 	q.conn.peer.bytes.take(float64(n))
 	if err != nil {
-		nc.Close() // the reader ends too
+		q.conn.cut()
 		return false
 	}
 	return true
