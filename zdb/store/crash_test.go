@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"strings"
@@ -415,35 +416,56 @@ func dump(t *testing.T, fs vfs.FS, s *Store) {
 	s.Scan(ctx, ScanOptions{}, func(i Item) bool { t.Logf("scan %s %d", i.Key, i.ValueBytes); return true })
 }
 
-// Compactions of the index that a close cuts short do no harm: nobody waits for them, and what
-// they would have put in order is there all the same.
+// A close lets no compaction of the index go on: its tables take no more, all other files do.
 func TestCloseEndsIndexCompactions(t *testing.T) {
-	mem := vfs.NewMem()
-	s := mustOpen(t, "/s", Options{FS: mem})
-	for round := range 3 {
-		for i := range 50 {
-			mustSet(t, s, fmt.Sprint("key", i), fmt.Sprint("value", round))
-		}
-		if err := s.ix.db.Flush(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.ix.fs.endCompactions()
-	if err := s.ix.db.Compact(ctx, []byte{0}, []byte{0xff}, false); !errors.Is(err, errEnding) {
-		t.Fatalf("the compaction ends with %v", err)
-	}
-	mustSet(t, s, "last", "x")
-	wantGet(t, s, "key7", "value2")
-	if s.reindexAsked.Load() {
-		t.Fatal("it is taken for damage")
-	}
-	if err := s.Close(); err != nil {
+	f := newIndexFS(vfs.NewMem(), slog.New(slog.DiscardHandler), func(err error) { t.Error(err) })
+	under, err := f.Create("under-way", compactionCategory)
+	if err != nil {
 		t.Fatal(err)
 	}
-	s = mustOpen(t, "/s", Options{FS: mem})
-	wantGet(t, s, "key7", "value2")
-	wantGet(t, s, "last", "x")
-	if s.Len() != 51 {
-		t.Fatalf("%d keys", s.Len())
+	if _, err := under.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	flushed, err := f.Create("flushed", "pebble-memtable-flush")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.endCompactions()
+	_, err = under.Write([]byte("x"))
+	wantErr(t, err, errEnding)
+	_, err = f.Create("next", compactionCategory)
+	wantErr(t, err, errEnding)
+	if _, err := flushed.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Create("manifest", vfs.WriteCategoryUnspecified); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A store that is closed while its index is compacted opens again as it was.
+func TestCloseDuringIndexCompaction(t *testing.T) {
+	dir := t.TempDir()
+	for round := range 4 {
+		s := mustOpen(t, dir, Options{NoSync: true})
+		for i := range 2000 {
+			mustSet(t, s, fmt.Sprint("key", (i*7919)%2000), fmt.Sprint("value", round))
+			if i%250 == 249 {
+				if err := s.ix.db.Flush(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = mustOpen(t, dir, Options{NoSync: true})
+		for i := range 2000 {
+			wantGet(t, s, fmt.Sprint("key", i), fmt.Sprint("value", round))
+		}
+		if s.Stats().Damages != 0 || s.Len() != 2000 {
+			t.Fatalf("%+v", s.Stats())
+		}
+		s.Close()
 	}
 }
