@@ -134,6 +134,9 @@ func TestInterrupted(t *testing.T) {
 	if code != command.ExitInterrupted || !strings.Contains(stdout.String(), "ENDED before its end") {
 		t.Errorf("exit %d: %s%s", code, &stdout, &stderr.Buffer)
 	}
+	if strings.Contains(stderr.String(), "was killed") {
+		t.Errorf("the server did not end by itself: %s", &stderr.Buffer)
+	}
 	empty(t, dir)
 }
 

@@ -163,5 +163,8 @@ func (s *Session) Rest(b []byte, re Reply, maxBytes int64) ([]byte, error) {
 	if _, err := io.ReadFull(s.R, b[old:]); err != nil {
 		return b[:old], err
 	}
+	if end := b[len(b)-2:]; string(end) != "\r\n" {
+		return b[:old], fmt.Errorf("%w: a bulk of %d bytes ends in %q", ErrWrong, re.N, end)
+	}
 	return b[:len(b)-2], nil
 }
