@@ -60,7 +60,10 @@ func (m *machine) leavesNothing(t *testing.T, args ...string) outcome {
 	before := paths(t, m.dir)
 	o := m.try(args...)
 	for _, path := range paths(t, m.dir) {
-		if !slices.Contains(before, path) {
+		// A volume that is mounted meanwhile writes and ends its own files, at its own times.
+		ofDaemon := m.mounted != "" && (strings.HasPrefix(path, filepath.Join(m.dir, "state", m.mounted)+"/") ||
+			strings.HasPrefix(path, filepath.Join(m.dir, "cache")+"/"))
+		if !slices.Contains(before, path) && !ofDaemon {
 			t.Errorf("qsfs %s left %s behind", strings.Join(args, " "), path)
 		}
 	}
@@ -192,6 +195,8 @@ func TestErrors(t *testing.T) {
 				t.Error("the mount point made for nothing was left behind")
 			}
 		})
+		m.mounted = "home"
+		defer func() { m.mounted = "" }()
 		check(t, []failure{
 			{"on another folder", []string{"mount", "home", filepath.Join(m.dir, "other mount")}, 11, true, "in use"},
 			{"on the same folder", []string{"mount", "home", m.mount}, 18, true, "already"},

@@ -19,6 +19,7 @@ type machine struct {
 	t                        *testing.T
 	dir                      string
 	state, cache, run, mount string
+	mounted                  string // the volume whose daemon is at work, for leavesNothing
 }
 
 func newMachine(t *testing.T, dir string) *machine {
