@@ -61,8 +61,9 @@ func (m *machine) leavesNothing(t *testing.T, args ...string) outcome {
 	o := m.try(args...)
 	for _, path := range paths(t, m.dir) {
 		// A volume that is mounted meanwhile writes and ends its own files, at its own times.
-		ofDaemon := m.mounted != "" && (strings.HasPrefix(path, filepath.Join(m.dir, "state", m.mounted)+"/") ||
-			strings.HasPrefix(path, filepath.Join(m.dir, "cache")+"/"))
+		state := filepath.Join(m.dir, "state", m.mounted)
+		ofDaemon := m.mounted != "" && (strings.HasPrefix(path, filepath.Join(state, "log")+"/") ||
+			strings.HasPrefix(path, filepath.Join(state, "meta")+"/") || strings.HasPrefix(path, filepath.Join(m.dir, "cache")+"/"))
 		if !slices.Contains(before, path) && !ofDaemon {
 			t.Errorf("qsfs %s left %s behind", strings.Join(args, " "), path)
 		}
